@@ -1,0 +1,394 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration: every key, its default, its check, and how mistakes are told.
+
+A field's docstring is its only description. Keys whose other values come with later versions are
+accepted with their default, so that a configuration written today stays valid.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from trainer.errors import UsageError, listed
+
+Tree = dict[str, Any]
+
+
+def _only(default: object) -> BeforeValidator:
+    def check(value: object) -> object:
+        if value != default:
+            raise ValueError(f"this version knows only {yaml_word(default)}")
+        return value
+
+    return BeforeValidator(check)
+
+
+class Section(BaseModel):
+    """A part of the configuration; unknown keys are errors and values do not change."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
+    )
+
+
+class Split(Section):
+    """How images are dealt into training, validation and test."""
+
+    validation: float = Field(0.1, ge=0, lt=1)
+    """Share of the images that helps to choose the L2 strength."""
+    test: float = Field(0.1, ge=0, lt=1)
+    """Share of the images that only the final accuracy sees."""
+    compat: Annotated[None, _only(None)] = None
+    """Deal images as retrain.py did (not in this version)."""
+
+    @model_validator(mode="after")
+    def _leave_some_to_train_on(self) -> Split:
+        if self.validation + self.test >= 1:
+            raise ValueError("validation and test together must stay below 1")
+        return self
+
+
+class Data(Section):
+    """What to learn from: a folder of images, or of retrain.py's bottleneck files."""
+
+    images: str | None = None
+    """A folder with one folder a class."""
+    bottlenecks: str | None = None
+    """Instead of images: a folder a class of retrain.py's .txt bottlenecks."""
+    exclude: list[str] = []
+    """Classes to leave out."""
+    split: Split = Split()
+    """How images are dealt into sets."""
+    max_bad: float = Field(0.05, ge=0, le=1)
+    """Largest share of unreadable files that the run accepts."""
+    views: Annotated[list[Any], _only([])] = []
+    """Augmented renderings of each image (not in this version)."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Data:
+        if (self.images is None) == (self.bottlenecks is None):
+            raise ValueError("give either data.images or data.bottlenecks")
+        return self
+
+    @property
+    def source(self) -> Path:
+        """The folder that holds the classes."""
+        return Path(self.images if self.images is not None else str(self.bottlenecks))
+
+    @property
+    def source_key(self) -> str:
+        """The key that names the folder, for messages."""
+        return "data.images" if self.images is not None else "data.bottlenecks"
+
+
+class Backbone(Section):
+    """The pretrained network that turns images into bottlenecks."""
+
+    name: Literal["inception_v3"] = "inception_v3"
+    """The network."""
+    weights: str = "imagenet"
+    """`imagenet`, a file (.weights.h5 or .h5), or `random` (not pretrained)."""
+    layer: Annotated[None, _only(None)] = None
+    """Where the network is cut: its last pooling layer."""
+    precision: Literal["auto", "float32"] = "auto"
+    """Number format of the network's arithmetic."""
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = "auto"
+    """Images in one step of the network."""
+
+
+class Sgd(Section):
+    """Settings of the sgd solver (not in this version)."""
+
+    steps: int = Field(4000, ge=1)
+    """Training steps."""
+    batch_size: int = Field(100, ge=1)
+    """Rows a step, all ranks together."""
+    learning_rate: float = Field(0.01, gt=0)
+    """Step size after the warm-up."""
+    warmup: int = Field(100, ge=0)
+    """Steps over which the rate rises."""
+
+
+class Head(Section):
+    """How the new softmax layer is fitted."""
+
+    solver: Annotated[Literal["lbfgs"], _only("lbfgs")] = "lbfgs"
+    """The method."""
+    l2: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"
+    """Strength of the penalty on the weights: chosen by cross-validation, or a number."""
+    class_weight: Literal["balanced"] | None = None
+    """`balanced` gives every class the same total weight."""
+    sgd: Sgd = Sgd()
+    """Settings of the sgd solver."""
+
+
+class Evaluate(Section):
+    """How sure the result is made."""
+
+    folds: int = Field(10, ge=0, le=50)
+    """Folds of the cross-validation: 0 (off), or 4 to 50."""
+
+    @model_validator(mode="after")
+    def _off_or_enough(self) -> Evaluate:
+        if 0 < self.folds < 4:
+            raise ValueError("evaluate.folds is 0 (off) or 4 to 50")
+        return self
+
+
+class Report(Section):
+    """What the report may show."""
+
+    images: bool = True
+    """`false`: nothing of the pictures leaves."""
+
+
+class Run(Section):
+    """How the job runs."""
+
+    seed: int = Field(0, ge=0, lt=2**32)
+    """Seed of everything drawn at random: `random` weights, bootstrap. Not the split."""
+    cache: str | None = None
+    """Folder of the bottleneck cache; by default $RETRAIN_CACHE, else .retrain-cache beside the
+    run directories."""
+    device: Literal["auto", "cpu"] = "auto"
+    """`cpu` leaves GPUs alone."""
+    stall_timeout: float = Field(600, gt=0)
+    """Seconds without progress after which the run ends itself."""
+
+
+class Config(Section):
+    """One run, whole."""
+
+    name: str = Field("", pattern=r"^[^/\x00-\x1f]*$")
+    """Name of the run; by default the configuration's or the folder's."""
+    data: Data
+    """What to learn from."""
+    backbone: Backbone = Backbone()
+    """The network."""
+    head: Head = Head()
+    """The new layer."""
+    evaluate: Evaluate = Evaluate()
+    """How sure the result is made."""
+    report: Report = Report()
+    """What the report may show."""
+    run: Run = Run()
+    """How the job runs."""
+
+    def to_yaml(self) -> str:
+        """The file to edit next: every key with its value."""
+        tree = self.model_dump(mode="json")
+        return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+
+
+def yaml_word(value: object) -> str:
+    """A value as one would write it in the file."""
+    return yaml.safe_dump(value, default_flow_style=True).removesuffix("\n").removesuffix("\n...")
+
+
+def known_keys(section: type[BaseModel] = Config, prefix: str = "") -> list[str]:
+    """All keys in dotted form, sections included."""
+    keys = []
+    for name, field in section.model_fields.items():
+        keys.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys += known_keys(field.annotation, f"{prefix}{name}.")
+    return keys
+
+
+def load(source: str, overrides: list[str]) -> Config:
+    """Read a configuration file, or make one for a folder of images, and check it.
+
+    Args:
+        source: A YAML file, or a folder with one folder a class.
+        overrides: `key=value` words, values in YAML.
+    Raises:
+        UsageError: The file is not there or not YAML, a key is unknown, a value is wrong.
+    """
+    path = Path(source)
+    if path.is_dir():
+        tree: Tree = {"data": {"images": str(path)}}
+        name = path.resolve().name
+    else:
+        tree, name = _read_yaml(path), path.stem
+    for word in overrides:
+        _override(tree, word)
+    tree["name"] = tree.get("name") or name
+    config = _validate(tree, source)
+    return _with_absolute_paths(config)
+
+
+def _read_yaml(path: Path) -> Tree:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UsageError(
+            f"{path}: no such file or folder.",
+            "Give a configuration (.yaml) or a folder with one folder a class.",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read as a configuration: {_short(error)}.") from None
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise UsageError(
+            f"{path}{where}: broken YAML: {problem}.", "Mend the line; indent by spaces only."
+        ) from None
+    if not isinstance(tree, dict):
+        found = "nothing" if tree is None else type(tree).__name__
+        raise UsageError(f"{path}: wanted keys and values, found {found}.", _SHORTEST)
+    return tree
+
+
+_SHORTEST = "The shortest configuration: data: {images: FOLDER}"
+
+
+def _short(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+
+
+def _override(tree: Tree, word: str) -> None:
+    key, equals, text = word.partition("=")
+    if not equals or not key:
+        raise UsageError(f"{word}: wanted key=value.", "For example: head.l2=0.01")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text  # a path with a colon or a bracket is a path, not YAML
+    if key in ("data.images", "data.bottlenecks"):
+        value = text  # a folder may be named 2024, yes or null
+        _drop_other_source(tree, key)
+    *sections, last = key.split(".")
+    for section in sections:
+        below = tree.get(section)
+        if below is None:
+            below = tree[section] = {}
+        if not isinstance(below, dict):
+            raise _unknown(key)
+        tree = below
+    tree[last] = value
+
+
+def _drop_other_source(tree: Tree, key: str) -> None:
+    """An override of one source replaces the other, which the file may have named."""
+    data = tree.get("data")
+    if isinstance(data, dict):
+        data.pop("images" if key.endswith("bottlenecks") else "bottlenecks", None)
+
+
+def _validate(tree: Tree, source: str) -> Config:
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+    for problem in problems:
+        if problem["type"] == "extra_forbidden":
+            raise _unknown(_dotted(problem["loc"]))
+    problem = problems[0]
+    key = _dotted(problem["loc"])
+    if key == "data" and problem["type"] == "missing":
+        raise UsageError(f"{source}: data is missing.", _SHORTEST)
+    if problem["type"] == "value_error" and isinstance(problem["input"], dict):
+        raise UsageError(f"{source}: {problem['ctx']['error']}.", _SHORTEST if key == "data" else "")
+    wanted = listed(list(dict.fromkeys(_wanted(p) for p in problems if _dotted(p["loc"]) == key)))
+    raise UsageError(f"{key}: found {_found(problem['input'])}; {wanted}.", _hint(problem["input"]))
+
+
+def _found(value: object) -> str:
+    text = yaml_word(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _hint(value: object) -> str:
+    if isinstance(value, str):
+        try:
+            float(value)
+        except ValueError:
+            return ""
+        return "Write numbers without quotes, and exponents with a point: 1.0e-3."
+    return ""
+
+
+def _dotted(loc: tuple[int | str, ...]) -> str:
+    """The key of an error: what pydantic adds below a key (list index, union member) is no key."""
+    keys = known_keys()
+    dotted = ""
+    for part in loc:
+        dotted = f"{dotted}.{part}" if dotted else str(part)
+        if not any(key.startswith(f"{dotted}.") for key in keys):
+            break
+    return dotted
+
+
+def _wanted(problem: Any) -> str:
+    context = problem.get("ctx", {})
+    kind = problem["type"]
+    if kind == "literal_error":
+        return f"wanted {context['expected']}"
+    if kind == "value_error":
+        return str(context["error"])
+    message = str(problem["msg"])
+    message = message.replace("Input should be a valid ", "wanted a ").replace(
+        "Input should be ", "wanted "
+    )
+    return message[0].lower() + message[1:]
+
+
+def _unknown(key: str) -> UsageError:
+    keys = known_keys()
+    near = difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
+    if not near:  # the last word may be right and its section forgotten
+        tails = {known.rsplit(".", 1)[-1]: known for known in reversed(keys)}
+        near = [
+            tails[tail]
+            for tail in difflib.get_close_matches(key.rsplit(".", 1)[-1], list(tails), n=1)
+        ]
+    todo = f"Did you mean {near[0]}?" if near else "The keys: " + ", ".join(Config.model_fields)
+    return UsageError(f"{key}: unknown key.", todo)
+
+
+def _with_absolute_paths(config: Config) -> Config:
+    """Paths as they are from anywhere, so that a run can go on from another folder."""
+    source = {config.data.source_key.split(".")[1]: os.path.abspath(config.data.source)}
+    weights = config.backbone.weights
+    if weights not in ("imagenet", "random"):
+        weights = os.path.abspath(os.path.expanduser(weights))
+    cache = config.run.cache and os.path.abspath(os.path.expanduser(config.run.cache))
+    return config.model_copy(
+        update={
+            "data": config.data.model_copy(update=source),
+            "backbone": config.backbone.model_copy(update={"weights": weights}),
+            "run": config.run.model_copy(update={"cache": cache}),
+        }
+    )
+
+
+def differences(old: Tree, new: Tree, prefix: str = "") -> list[tuple[str, object, object]]:
+    """Keys whose values differ between two configurations, dotted, with both values."""
+    found: list[tuple[str, object, object]] = []
+    for key in sorted(old.keys() | new.keys()):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            found.append((prefix + key, before, after))
+    return found
+
+
+def cache_folder(config: Config, runs: Path) -> Path:
+    """Where bottlenecks are kept.
+
+    Args:
+        config: Its `run.cache` wins, then $RETRAIN_CACHE.
+        runs: The folder that holds the run directories; the default cache lies beside them.
+    """
+    named = config.run.cache or os.environ.get("RETRAIN_CACHE")
+    return Path(named) if named else runs / ".retrain-cache"

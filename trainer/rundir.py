@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The run directory: every file name of a run, whole-or-nothing writes, and the lock."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from trainer.errors import DataError, RetrainError, UsageError
+
+SCHEMA = 1
+GROWING = ("log.txt", "events", "lock")
+"""What changes while or after the final mark is set, and so is not covered by it."""
+
+HEARTBEAT_SECONDS = 2.0
+OLD_HEARTBEAT_SECONDS = 10.0
+
+
+class RunDir:
+    """Where one run keeps everything it made."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the files; nothing is touched."""
+        self.path = path
+        self.config = path / "config.yaml"
+        self.environment = path / "environment.json"
+        self.manifest = path / "manifest.csv"
+        self.quarantine = path / "quarantine.csv"
+        self.groups = path / "groups.csv"
+        self.stages = path / "stages"
+        self.complete = path / "stages" / "complete.json"
+        self.model = path / "model"
+        self.predictions = path / "predictions.csv"
+        self.results = path / "results.json"
+        self.report = path / "report.html"
+        self.log = path / "log.txt"
+        self.lock = path / "lock"
+
+    def stage(self, name: str) -> Path:
+        """The record of a finished stage."""
+        return self.stages / f"{name}.json"
+
+    def create(self) -> None:
+        """Make the folder.
+
+        Raises:
+            UsageError: It cannot be made or written.
+        """
+        try:
+            self.stages.mkdir(parents=True, exist_ok=True)
+            probe = self.path / f".write-test-{socket.gethostname()}-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise UsageError(
+                f"--out {self.path}: cannot be written: {error.strerror}.",
+                "Give another folder with --out.",
+            ) from None
+
+    def read_results(self) -> dict[str, Any]:
+        """The results, whatever their status.
+
+        Raises:
+            DataError: There are none, they are broken, or a newer version wrote them.
+        """
+        try:
+            results = json.loads(self.results.read_text(encoding="utf-8"))
+            schema = results["schema"]
+        except FileNotFoundError:
+            raise DataError(
+                f"{self.path}: no run directory: results.json is not there.",
+                "Give the folder that `retrain run` named at its end, such as runs/NAME.",
+            ) from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{self.results}: cannot be read: {type(error).__name__}.",
+                "Start the same `retrain run` again; it makes anew what is missing.",
+            ) from None
+        if not isinstance(schema, int) or schema > SCHEMA:
+            raise DataError(
+                f"{self.results}: schema {schema}; this version reads up to {SCHEMA}.",
+                "Read it with the version that wrote it, or a newer one.",
+            )
+        return dict(results)
+
+    def status(self) -> str:
+        """`running`, `stopped`, `complete`, `failed`, or empty where no run was."""
+        return str(self.read_results()["status"]) if self.results.exists() else ""
+
+    def marked_files(self) -> dict[str, str]:
+        """SHA-256 of every file that the final mark covers, by path relative to the run."""
+        return {
+            name: hashlib.sha256((self.path / name).read_bytes()).hexdigest()
+            for name in self._files()
+        }
+
+    def _files(self) -> Iterator[str]:
+        for path in sorted(self.path.rglob("*")):
+            name = path.relative_to(self.path)
+            if path == self.complete or name.parts[0] in GROWING or path.is_dir():
+                continue
+            if not any(part.startswith(".") for part in name.parts):
+                yield name.as_posix()
+
+    def write_complete(self, results: dict[str, Any]) -> None:
+        """Set the final mark, then turn `results.json` complete: in this order, and last of all."""
+        text = _json(results)
+        files = self.marked_files()
+        files[self.results.name] = hashlib.sha256(text.encode()).hexdigest()
+        write_json(self.complete, {"files": files})
+        write_text(self.results, text)
+
+    def damaged(self) -> list[str]:
+        """Files of a complete run that are not as the final mark says."""
+        try:
+            expected = json.loads(self.complete.read_text(encoding="utf-8"))["files"]
+        except (OSError, ValueError, KeyError):
+            return [self.complete.name]
+        present = self.marked_files()
+        return sorted(name for name in expected if present.get(name) != expected[name])
+
+    def clear(self) -> None:
+        """Remove what an earlier run left, but for the lock and the log."""
+        for path in self.path.iterdir():
+            if path.name in ("lock", "log.txt"):
+                continue
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        self.stages.mkdir(exist_ok=True)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False) + "\n"
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a file whole or not at all, as JSON."""
+    write_text(path, _json(value))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all, as UTF-8."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: a temporary file beside it, then one rename.
+
+    Raises:
+        RetrainError: The disk is full or another write fails; nothing is left half-written.
+    """
+    temporary = _temporary(path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise write_error(path, len(content), error) from None
+
+
+def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
+    """Write a folder whole or not at all: `fill` gets a temporary one, renamed when it is done."""
+    temporary = _temporary(path)
+    temporary.mkdir()
+    try:
+        fill(temporary)
+        if path.exists():
+            shutil.rmtree(path)
+        temporary.rename(path)
+    except OSError as error:
+        raise write_error(path, None, error) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+
+
+def write_error(path: Path, count: int | None, error: OSError) -> RetrainError:
+    """The error for a write that failed, with path, bytes and what to do."""
+    size = "" if count is None else f" ({count:,} bytes)"
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    todo = "Free space or raise the quota, then start the same command again; it goes on."
+    return RetrainError(
+        f"{path}: cannot be written{size}: {error.strerror or error}.",
+        todo if full else "Check the folder's permissions, then start the same command again.",
+    )
+
+
+@contextmanager
+def hold(run: RunDir) -> Iterator[None]:
+    """Hold the run directory: one run at a time, by a file that was created exclusively.
+
+    Raises:
+        UsageError: Another run holds it; says host, process, job and since when.
+    """
+    _take(run)
+    stop = threading.Event()
+    beat = threading.Thread(target=_beat, args=(run.lock, stop), daemon=True)
+    beat.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        beat.join()
+        with suppress(FileNotFoundError):
+            run.lock.unlink()
+
+
+def _take(run: RunDir) -> None:
+    owner = {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "job": os.environ.get("SLURM_JOB_ID", ""),
+        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+    }
+    while True:
+        try:
+            descriptor = os.open(run.lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        except FileExistsError:
+            _wait_until_stale(run.lock)
+            continue
+        except OSError as error:
+            raise write_error(run.lock, None, error) from None
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(owner, file)
+        return
+
+
+def _wait_until_stale(lock: Path) -> None:
+    """Remove the lock of a process that is gone, once its heartbeat is old; else say who holds it."""
+    try:
+        owner = json.loads(lock.read_text() or "{}")
+        while _age(lock) < OLD_HEARTBEAT_SECONDS and _gone(owner):
+            time.sleep(0.2)
+        if not _gone(owner) or _age(lock) < OLD_HEARTBEAT_SECONDS:
+            raise UsageError(
+                f"{lock.parent}: held by a run on {owner.get('host', 'an unknown host')} "
+                f"(process {owner.get('pid')}, job {owner.get('job') or 'none'}) "
+                f"since {owner.get('since')}.",
+                f"Wait for it or stop it; if it is surely gone, remove {lock}.",
+            )
+        lock.unlink()
+    except FileNotFoundError:
+        return
+
+
+def _age(lock: Path) -> float:
+    return time.time() - lock.stat().st_mtime
+
+
+def _gone(owner: dict[str, Any]) -> bool:
+    """Whether the lock's process surely runs no more; never guessed for another host's."""
+    if owner.get("host") != socket.gethostname():
+        # The same job started anew elsewhere: Slurm requeues a job only when its old run is over.
+        return bool(owner.get("job")) and owner["job"] == os.environ.get("SLURM_JOB_ID")
+    try:
+        os.kill(int(owner["pid"]), 0)
+    except (ProcessLookupError, KeyError, ValueError):
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _beat(lock: Path, stop: threading.Event) -> None:
+    while not stop.wait(HEARTBEAT_SECONDS):
+        with suppress(OSError):
+            os.utime(lock)

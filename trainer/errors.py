@@ -18,6 +18,8 @@ class RetrainError(Exception):
     """An end of the run that its user can understand; exit code 1 unless a subclass says more."""
 
     exit_code = FAILED
+    agreed = False
+    """Whether all ranks raise it together, so that none needs to end the others."""
 
     def __init__(self, message: str, todo: str = "") -> None:
         """Keep both sentences.
@@ -47,6 +49,7 @@ class Stopped(RetrainError):
     """The run was asked to stop, has kept its work, and goes on when started again."""
 
     exit_code = STOPPED
+    agreed = True
 
 
 BY_CODE = {kind.exit_code: kind for kind in (RetrainError, UsageError, DataError, Stopped)}

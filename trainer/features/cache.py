@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bottleneck cache: shards that one rank writes alone and that become visible by one rename.
+
+One folder a fingerprint. A shard is never changed, so that readers and any number of writers need
+no lock. Its layout, all integers little-endian:
+
+    8 bytes     b"RETRAIN1"
+    8 bytes     length of the header, uint64
+    header      JSON: fingerprint, features, rows, crc (CRC-32 of the index), unreadable
+                {SHA-256: reason}
+    index       rows x 36 bytes: SHA-256 of the image, CRC-32 of its bottleneck
+    bottlenecks rows x features float32
+
+A million images need one opening a shard, and a reader checks just the rows that it reads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+import zlib
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from trainer.arrays import Array, Float32Array
+from trainer.errors import UsageError
+from trainer.progress import Progress
+from trainer.rundir import write_bytes
+
+MAGIC = b"RETRAIN1"
+ENTRY = np.dtype([("sha256", "V32"), ("crc", "<u4")])
+FIRST_COMMIT_SECONDS = 5.0
+LONGEST_COMMIT_SECONDS = 30.0
+
+
+class Damaged(Exception):
+    """A shard that is not as it was written."""
+
+
+@dataclass
+class Shard:
+    """What is known of one shard without reading its bottlenecks."""
+
+    path: Path
+    features: int
+    entries: Array
+    unreadable: dict[bytes, str]
+    offset: int
+
+    def table(self) -> Float32Array:
+        """The bottlenecks, (rows, features), mapped from the file."""
+        if not len(self.entries):
+            return np.empty((0, self.features), np.float32)
+        shape = (len(self.entries), self.features)
+        return np.memmap(self.path, "<f4", "r", self.offset, shape)
+
+    def sound(self) -> bool:
+        """Whether every bottleneck is as it was written; reads them all."""
+        checks = [zlib.crc32(row.tobytes()) for row in self.table()]
+        return checks == self.entries["crc"].tolist()
+
+
+@dataclass
+class Known:
+    """What the cache holds for one fingerprint.
+
+    Attributes:
+        places: SHA-256 of an image to its shard and row.
+        unreadable: SHA-256 of contents that no decoder could read, each with its reason.
+    """
+
+    places: dict[bytes, tuple[Shard, int]] = field(default_factory=dict)
+    unreadable: dict[bytes, str] = field(default_factory=dict)
+
+    def __contains__(self, digest: bytes) -> bool:
+        """Whether nothing is left to compute for this content."""
+        return digest in self.places or digest in self.unreadable
+
+    def shards_of(self, digests: Iterable[bytes]) -> list[Shard]:
+        """The shards that hold these bottlenecks, in path order."""
+        places = (self.places[digest] for digest in digests if digest in self.places)
+        shards = {shard.path: shard for shard, _ in places}
+        return [shards[path] for path in sorted(shards)]
+
+    def forget(self, paths: Collection[Path]) -> None:
+        """Look at nothing in these shards any more."""
+        self.places = {
+            digest: place for digest, place in self.places.items() if place[0].path not in paths
+        }
+
+
+class Cache:
+    """The shards of one fingerprint."""
+
+    def __init__(self, root: Path, fingerprint: str, features: int) -> None:
+        """Name the folder; nothing is touched."""
+        self.folder = root / "bottlenecks" / fingerprint
+        self.fingerprint = fingerprint
+        self.features = features
+
+    def create(self) -> None:
+        """Make the folder.
+
+        Raises:
+            UsageError: It cannot be made or written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"run.cache {self.folder}: cannot be made: {error.strerror}.",
+                "Give a folder that can be written: run.cache=DIR or RETRAIN_CACHE.",
+            ) from None
+
+    def read_index(self, progress: Progress) -> Known:
+        """Look into every shard; a damaged one is passed over with a warning."""
+        known = Known()
+        for path in sorted(self.folder.glob("*.shard")):
+            try:
+                shard = read_header(path, self.fingerprint)
+            except (OSError, Damaged) as error:
+                progress.warn(f"{path}: damaged shard, computed anew ({error})")
+                continue
+            for row, digest in enumerate(shard.entries["sha256"].tolist()):
+                known.places[digest] = (shard, row)
+            known.unreadable.update(shard.unreadable)
+        return known
+
+    def read_rows(self, known: Known, digests: Sequence[bytes]) -> Float32Array:
+        """Read bottlenecks, shard by shard.
+
+        Args:
+            known: From `read_index`, its damaged shards forgotten.
+            digests: SHA-256 of images that `known` has bottlenecks of.
+        Returns:
+            (digests, features) float32, in the order asked.
+        """
+        rows = np.empty((len(digests), self.features), np.float32)
+        wanted: dict[Path, list[int]] = {}
+        for number, digest in enumerate(digests):
+            wanted.setdefault(known.places[digest][0].path, []).append(number)
+        for numbers in wanted.values():
+            table = known.places[digests[numbers[0]]][0].table()
+            rows[numbers] = table[[known.places[digests[number]][1] for number in numbers]]
+        return rows
+
+
+def read_header(path: Path, fingerprint: str) -> Shard:
+    """Read a shard's header and index.
+
+    Raises:
+        Damaged: It is cut short, changed, or belongs to another fingerprint.
+    """
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if file.read(8) != MAGIC:
+            raise Damaged("no shard")
+        header = _parse_header(file, size)
+        if header.get("fingerprint") != fingerprint:
+            raise Damaged("another fingerprint")
+        rows, features = int(header["rows"]), int(header["features"])
+        index = file.read(rows * ENTRY.itemsize)
+        offset = file.tell()
+    if zlib.crc32(index) != header["crc"]:
+        raise Damaged("its index was changed")
+    if size != offset + rows * features * 4:
+        raise Damaged("cut short")
+    unreadable = {bytes.fromhex(key): reason for key, reason in header["unreadable"].items()}
+    return Shard(path, features, np.frombuffer(index, ENTRY), unreadable, offset)
+
+
+def _parse_header(file: BinaryIO, size: int) -> dict[str, Any]:
+    length = int.from_bytes(file.read(8), "little")
+    if length > size:
+        raise Damaged("cut short")
+    try:
+        header = json.loads(file.read(length))
+    except ValueError:
+        raise Damaged("its header was changed") from None
+    if not isinstance(header, dict) or not {"rows", "features", "crc", "unreadable"} <= set(header):
+        raise Damaged("its header lacks keys")
+    return header
+
+
+class ShardWriter:
+    """One rank's open shard: rows gather in memory and are committed at growing intervals."""
+
+    def __init__(self, cache: Cache) -> None:
+        """Start empty."""
+        self._cache = cache
+        self._digests: list[bytes] = []
+        self._rows: list[Float32Array] = []
+        self._unreadable: dict[str, str] = {}
+        self._interval = FIRST_COMMIT_SECONDS
+        self._due = time.monotonic() + self._interval
+        self._number = 0
+
+    def add(self, digest: bytes, bottleneck: Float32Array) -> None:
+        """Keep one bottleneck (features,)."""
+        self._digests.append(digest)
+        self._rows.append(bottleneck)
+
+    def add_unreadable(self, digest: bytes, reason: str) -> None:
+        """Keep that a content cannot be read."""
+        self._unreadable[digest.hex()] = reason
+
+    def commit_if_due(self) -> None:
+        """Make the rows visible when their interval is over."""
+        if time.monotonic() >= self._due:
+            self.commit()
+            self._interval = min(2 * self._interval, LONGEST_COMMIT_SECONDS)
+            self._due = time.monotonic() + self._interval
+
+    def commit(self) -> None:
+        """Make the rows visible.
+
+        Raises:
+            RetrainError: The disk is full; nothing is left half-written.
+        """
+        if not self._digests and not self._unreadable:
+            return
+        name = f"{socket.gethostname()}-{os.getpid()}-{time.time_ns()}-{self._number}.shard"
+        write_bytes(self._cache.folder / name, self._encode())
+        self._number += 1
+        self._digests, self._rows, self._unreadable = [], [], {}
+
+    def _encode(self) -> bytes:
+        table = np.array(self._rows, "<f4").reshape(len(self._rows), self._cache.features)
+        index = np.array(
+            [(digest, zlib.crc32(row.tobytes())) for digest, row in zip(self._digests, table)],
+            ENTRY,
+        ).tobytes()
+        header = json.dumps(
+            {
+                "fingerprint": self._cache.fingerprint,
+                "features": self._cache.features,
+                "rows": len(table),
+                "crc": zlib.crc32(index),
+                "unreadable": self._unreadable,
+            }
+        ).encode()
+        length = len(header).to_bytes(8, "little")
+        return b"".join([MAGIC, length, header, index, table.tobytes()])

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The extraction: every image that the cache does not know yet becomes a bottleneck.
+
+All ranks draw batches from one queue; each writes shards of its own. The queue decides who
+computes, never what: batches are padded to one shape, and no row depends on its neighbours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from trainer.arrays import ByteArray, Float32Array
+from trainer.config import Backbone
+from trainer.data.images import BadFile, SourceFile, Unreadable
+from trainer.errors import DataError
+from trainer.features import backbone
+from trainer.features.cache import Cache, Known, ShardWriter
+from trainer.features.preprocess import SIDE, pixels
+from trainer.features.weights import Weights
+from trainer.progress import Progress
+from trainer.world.comm import World
+from trainer.world.queue import WorkQueue
+
+Compute = Callable[[ByteArray], Float32Array]
+
+
+@dataclass
+class Share:
+    """What one rank did of the extraction."""
+
+    rank: int
+    host: str
+    device: str = "cpu"
+    images: int = 0
+    busy_seconds: float = 0.0
+    wait_seconds: float = 0.0
+
+
+@dataclass
+class Extracted:
+    """The extraction's outcome, the same on every rank.
+
+    Attributes:
+        known: Where each content's bottleneck lies.
+        unread: Files that could not be opened or read for the moment; their content may be good.
+        computed: Bottlenecks computed by this run.
+        shares: What each rank did.
+    """
+
+    known: Known
+    unread: list[BadFile]
+    computed: int
+    seconds: float
+    shares: list[Share]
+
+
+@dataclass
+class _Batch:
+    """Decoded images on their way to the network; what could not be decoded stands beside."""
+
+    digests: list[bytes] = field(default_factory=list)
+    pixels: list[ByteArray] = field(default_factory=list)
+    unreadable: list[tuple[bytes, str]] = field(default_factory=list)
+    unread: list[BadFile] = field(default_factory=list)
+
+
+def extract(
+    root: Path,
+    files: Sequence[SourceFile],
+    digests: Sequence[bytes],
+    settings: Backbone,
+    device: str,
+    weights: Weights | None,
+    cache: Cache,
+    world: World,
+    progress: Progress,
+) -> Extracted:
+    """Compute the bottlenecks that the cache lacks; Collective.
+
+    Args:
+        root: The folder that the files' paths start from.
+        files: All files of the run.
+        digests: (files,) their SHA-256.
+        settings: The backbone section of the configuration.
+        device: `auto` or `cpu`.
+        weights: On rank 0 alone.
+        cache: Where bottlenecks are kept.
+    Raises:
+        DataError: A file changed while it was read.
+        Stopped: Some rank was asked to stop; what was computed is in the cache.
+    """
+    started = time.monotonic()
+    first = {digest: file for digest, file in reversed(list(zip(digests, files, strict=True)))}
+    known = world.on_root(lambda: cache.read_index(progress))
+    _forget_damaged(known, list(first), world, progress)
+    missing = sorted(digest for digest in first if digest not in known)
+    share = Share(world.rank, world.host)
+    unread: list[BadFile] = []
+    if missing:
+        progress.say(f"Bottlenecks: {len(missing):,} to compute on {world.size} ranks")
+        share.device, network = _set_up(settings, device, weights, world)
+        work = [(first[digest], digest) for digest in missing]
+        size = backbone.batch_size(settings, share.device)
+        unread = _compute(root, work, size, network, cache, share, world, progress)
+        known = world.on_root(lambda: cache.read_index(progress))
+    shares = world.collect(share)
+    return Extracted(
+        known=known,
+        unread=sum(world.collect(unread), []),
+        computed=sum(one.images for one in shares),
+        seconds=time.monotonic() - started,
+        shares=shares,
+    )
+
+
+def _forget_damaged(
+    known: Known, digests: list[bytes], world: World, progress: Progress
+) -> None:
+    """Check the bottlenecks that will be used, each rank some shards; pass over damaged ones."""
+    mine = known.shards_of(digests)[world.rank :: world.size]
+    damaged = set(sum(world.collect([shard.path for shard in mine if not shard.sound()]), []))
+    for path in sorted(damaged):
+        progress.warn(f"{path}: damaged shard, computed anew (its bottlenecks were changed)")
+    known.forget(damaged)
+
+
+def _set_up(
+    settings: Backbone, device: str, weights: Weights | None, world: World
+) -> tuple[str, Compute]:
+    """Load TensorFlow and Horovod on every rank, and give every rank the weights of rank 0."""
+    kind = backbone.set_up_tensorflow(len(world.cores), world.local_rank, device)
+    world.use_horovod()
+    return kind, backbone.FrozenBackbone(world.share(weights))
+
+
+def _compute(
+    root: Path,
+    work: list[tuple[SourceFile, bytes]],
+    size: int,
+    network: Compute,
+    cache: Cache,
+    share: Share,
+    world: World,
+    progress: Progress,
+) -> list[BadFile]:
+    """Draw batches from the queue until it is empty or a stop is wished; commit in either case."""
+    writer = ShardWriter(cache)
+    unread: list[BadFile] = []
+    grains = -(-len(work) // size)
+    with world.queue(grains) as queue, progress.track("Bottlenecks", len(work)) as track:
+        for batch in _decoded(root, work, size, queue, share, len(world.cores)):
+            unread += batch.unread
+            _keep(batch, size, network, writer, share)
+            track.reach(min(queue.given * size, len(work)))
+            if world.stop_requested:
+                break
+    writer.commit()
+    world.agree()
+    return unread
+
+
+def _decoded(
+    root: Path,
+    work: list[tuple[SourceFile, bytes]],
+    size: int,
+    queue: WorkQueue,
+    share: Share,
+    threads: int,
+) -> Iterator[_Batch]:
+    """Decode one batch ahead of the network, on as many threads as the rank has cores."""
+    with ThreadPoolExecutor(threads) as decoders, ThreadPoolExecutor(1) as ahead:
+
+        def prepare() -> _Batch | None:
+            number = queue.take()
+            if number is None:
+                return None
+            grain = work[number * size : (number + 1) * size]
+            return _decode(root, grain, decoders)
+
+        coming = ahead.submit(prepare)
+        while True:
+            started = time.monotonic()
+            batch = coming.result()
+            share.wait_seconds += time.monotonic() - started
+            if batch is None:
+                return
+            coming = ahead.submit(prepare)
+            yield batch
+
+
+def _decode(
+    root: Path, grain: list[tuple[SourceFile, bytes]], decoders: ThreadPoolExecutor
+) -> _Batch:
+    batch = _Batch()
+
+    def read(file: SourceFile, digest: bytes) -> ByteArray | str | OSError:
+        try:
+            content = (root / file.path).read_bytes()
+            if hashlib.sha256(content).digest() != digest:
+                raise DataError(
+                    f"{root / file.path}: changed while the run was reading it.",
+                    "Start again when the folder is at rest.",
+                )
+            return pixels(content)
+        except Unreadable as error:
+            return error.reason
+        except OSError as error:
+            return error
+
+    outcomes = list(decoders.map(lambda pair: read(*pair), grain))
+    for (file, digest), outcome in zip(grain, outcomes, strict=True):
+        if isinstance(outcome, str):
+            batch.unreadable.append((digest, outcome))
+        elif isinstance(outcome, OSError):
+            batch.unread.append(BadFile(file.path, file.bytes, f"not to be read now: {outcome.strerror}"))
+        else:
+            batch.digests.append(digest)
+            batch.pixels.append(outcome)
+    return batch
+
+
+def _keep(
+    batch: _Batch, size: int, network: Compute, writer: ShardWriter, share: Share
+) -> None:
+    """Compute one batch, padded to the one shape that all batches have."""
+    started = time.monotonic()
+    for digest, reason in batch.unreadable:
+        writer.add_unreadable(digest, reason)
+    if batch.digests:
+        padded = np.zeros((size, SIDE, SIDE, 3), np.uint8)
+        padded[: len(batch.pixels)] = batch.pixels
+        for digest, row in zip(batch.digests, network(padded), strict=False):
+            writer.add(digest, row)
+    share.images += len(batch.digests)
+    share.busy_seconds += time.monotonic() - started
+    writer.commit_if_due()

@@ -1,0 +1,355 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The choice of L2, and nested cross-validation that repeats it for every fold.
+
+All fits that choose run the path of strengths together, each left with the rows of its own fold,
+or pair of folds, out. A fit without folds k and j scores j for k and k for j.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from trainer.arrays import BoolArray, FloatArray, IntArray
+from trainer.config import Head
+from trainer.head.lbfgs import Minimum, solve
+from trainer.head.objective import Objective, Subset, make_subset
+from trainer.head.rows import Rows
+from trainer.progress import Progress
+
+PATH = [10.0 ** (1 - half / 2) for half in range(11)]
+"""Strengths of L2, strong to weak."""
+NEAR = 1e-4
+"""Log losses this close are alike; the stronger penalty wins."""
+CHOOSING_ITEMS = 2000
+FEW_CHOOSING_ITEMS = 30
+PATH_TOLERANCE, FINAL_TOLERANCE = 1e-6, 1e-8
+
+
+@dataclass(frozen=True)
+class Development:
+    """The items that heads may be fitted on, in the order of their rows.
+
+    Attributes:
+        labels: (items,) class numbers.
+        validation: (items,) bool: in the validation set.
+        folds: (items,) fold of each item; all 0 where cross-validation is off.
+        fold_count: 0 where it is off.
+        classes: Number of classes.
+    """
+
+    labels: IntArray
+    validation: BoolArray
+    folds: IntArray
+    fold_count: int
+    classes: int
+
+    def choosing_folds(self, left_out: int | None) -> list[int]:
+        """Folds that choose L2: for the final head, or for the head that leaves a fold out.
+
+        From fold 0 on, or, nested, from the fold half-way round on: as many as together hold
+        2,000 items, or all. Not the neighbour first: a class of two units lies in neighbours.
+        """
+        count = self.fold_count
+        first = 0 if left_out is None else (left_out + count // 2) % count
+        chosen: list[int] = []
+        held = 0
+        for fold in ((first + step) % count for step in range(count)):
+            if held >= CHOOSING_ITEMS:
+                break
+            if fold != left_out:
+                chosen.append(fold)
+                held += int((self.folds == fold).sum())
+        return chosen
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The strength that choosing items picked.
+
+    Attributes:
+        l2: The strength.
+        log_loss, accuracy: Of the choosing items at that strength.
+        items: How many chose.
+    """
+
+    l2: float
+    log_loss: float
+    accuracy: float
+    items: int
+
+    def at_end(self) -> bool:
+        """Whether the strength is the first or the last of the path."""
+        return self.l2 in (PATH[0], PATH[-1])
+
+
+@dataclass
+class Fitted:
+    """What became of the development items, the same on every rank.
+
+    Attributes:
+        final: Weights (features, classes) and bias (classes,) of the head fitted on all of them.
+        minimum: How its fit ended.
+        choice: How its L2 was chosen; None where it was given.
+        l2: Its L2.
+        fold_l2: (folds,) L2 of each fold's head.
+        out_of_fold: (items, classes) probabilities by the head that left the item out, or None.
+        validation: (items, classes) probabilities by the head fitted on training alone; rows of
+            training items mean nothing.
+        unconverged: Fits that stopped short of their gradient norm.
+        lacking: Folds whose fit lacks a class.
+    """
+
+    final: tuple[FloatArray, FloatArray]
+    minimum: Minimum
+    choice: Choice | None
+    l2: float
+    fold_l2: list[float]
+    out_of_fold: FloatArray | None
+    validation: FloatArray | None
+    unconverged: int
+    lacking: list[int] = field(default_factory=list)
+
+
+Fold = int
+Left = frozenset[Fold]
+"""The folds that a fit leaves out: none (all of development), one, or two."""
+
+
+class CrossValidation:
+    """The fits of one development set, and what they say."""
+
+    def __init__(
+        self, rows: Rows, development: Development, settings: Head, progress: Progress
+    ) -> None:
+        """Plan the fits and standardise the rows for each; Collective.
+
+        Args:
+            rows: The development items' bottlenecks.
+            development: Their labels and folds.
+            settings: The head section of the configuration.
+            progress: Told loss and accuracy as the path goes.
+        """
+        self._development = development
+        self._settings = settings
+        self._progress = progress
+        folds = range(development.fold_count)
+        self._choosers = {
+            fold: development.choosing_folds(fold) for fold in folds
+        }
+        self._subsets: list[Subset] = []
+        self._numbers: dict[Left, int] = {}
+        for left in self._planned(folds):
+            self._numbers[left] = len(self._subsets)
+            self._add(~np.isin(development.folds, list(left)))
+        self._curvatures: dict[float, FloatArray] = {}
+        self._training = len(self._subsets)
+        if development.validation.any():
+            self._add(~development.validation)
+        self._objective = Objective(
+            rows, development.labels, self._cells(), self._subsets, development.classes
+        )
+
+    def _planned(self, folds: range) -> list[Left]:
+        singles = [frozenset({fold}) for fold in folds]
+        pairs = {
+            frozenset({fold, other}) for fold in folds for other in self._choosers[fold]
+        }
+        nested = sorted(pairs, key=sorted) if self._settings.l2 == "auto" else []
+        return [frozenset(), *singles, *nested]
+
+    def _add(self, fitted: BoolArray) -> None:
+        balanced = self._settings.class_weight == "balanced"
+        development = self._development
+        self._subsets.append(
+            make_subset(fitted, development.labels, development.classes, balanced)
+        )
+
+    def _cells(self) -> IntArray:
+        """Rows that every fit treats alike: by fold and set, and by class where it has a weight."""
+        development = self._development
+        cells = 2 * development.folds + development.validation
+        if self._settings.class_weight == "balanced":
+            cells = cells * development.classes + development.labels
+        _, numbers = np.unique(cells, return_inverse=True)
+        return numbers.astype(np.int64)
+
+    def fit(self) -> Fitted:
+        """Choose, fit and score; Collective."""
+        choice, fold_l2 = self._chosen()
+        folds = range(self._development.fold_count)
+        l2 = choice.l2 if choice else float(self._settings.l2)  # type: ignore[arg-type]
+        heads = [0, *(self._numbers[frozenset({fold})] for fold in folds)]
+        strengths = [l2, *fold_l2]
+        if self._training < len(self._subsets):
+            heads.append(self._training)
+            strengths.append(l2)
+        minima = self._refit(heads, strengths)
+        scores = self._probabilities(heads, minima)
+        has_validation = self._training < len(self._subsets)
+        return Fitted(
+            final=self._objective.raw_head(0, minima[0].parameters),
+            minimum=minima[0],
+            choice=choice,
+            l2=l2,
+            fold_l2=fold_l2,
+            out_of_fold=self._own_fold(scores) if len(folds) else None,
+            validation=scores[:, -1] if has_validation else None,
+            unconverged=sum(not minimum.converged for minimum in minima),
+            lacking=[fold for fold in folds if self._lacks(self._numbers[frozenset({fold})]).any()],
+        )
+
+    def _lacks(self, head: int) -> BoolArray:
+        lacking: BoolArray = self._subsets[head].class_weights == 0
+        return lacking
+
+    def _own_fold(self, scores: FloatArray) -> FloatArray:
+        items = np.arange(len(self._development.folds))
+        return scores[items, 1 + self._development.folds]
+
+    def _refit(self, heads: list[int], strengths: list[float]) -> list[Minimum]:
+        starts = np.zeros((len(heads), self._objective.size))
+        self._progress.say(f"Head: {len(heads)} fits at the chosen L2")
+        if strengths[0] in self._curvatures:
+            self._objective.preconditioner.adapt(self._curvatures[strengths[0]])
+        return solve(
+            self._objective, np.array(heads), starts, np.array(strengths), FINAL_TOLERANCE
+        )
+
+    def _probabilities(self, heads: list[int], minima: list[Minimum]) -> FloatArray:
+        """(items, heads, classes) by every head, of every item; Collective."""
+        parameters = np.array([minimum.parameters for minimum in minima])
+        own = np.exp(self._objective.log_probabilities(np.array(heads), parameters))
+        gathered: FloatArray = self._objective.rows.world.gather(own)
+        return gathered
+
+    def _chosen(self) -> tuple[Choice | None, list[float]]:
+        """The final head's choice and each fold's L2; Collective."""
+        folds = range(self._development.fold_count)
+        if self._settings.l2 != "auto":
+            return None, [self._settings.l2] * len(folds)
+        choosers = self._final_choosers()
+        nested = [self._choosers_of(fold) for fold in folds]
+        tables = self._walk_path([choosers, *nested])
+        return tables[0].choice(), [table.choice().l2 for table in tables[1:]]
+
+    def _final_choosers(self) -> Choosers:
+        development = self._development
+        if not development.fold_count:
+            items = np.flatnonzero(development.validation)
+            return Choosers(items, np.full(len(items), self._training))
+        return self._pooled(development.choosing_folds(None), None)
+
+    def _choosers_of(self, fold: Fold) -> Choosers:
+        return self._pooled(self._choosers[fold], fold)
+
+    def _pooled(self, choosing: list[Fold], left_out: Fold | None) -> Choosers:
+        """The items of the choosing folds, each with the fit that leaves it (and a fold) out."""
+        extra = frozenset() if left_out is None else frozenset({left_out})
+        items, heads = [], []
+        for fold in choosing:
+            members = np.flatnonzero(self._development.folds == fold)
+            items.append(members)
+            heads.append(np.full(len(members), self._numbers[frozenset({fold}) | extra]))
+        return Choosers(np.concatenate(items), np.concatenate(heads))
+
+    def _walk_path(self, choosers: list[Choosers]) -> list[Table]:
+        """Fit the path, strong to weak, each fit from where it ended before; Collective."""
+        heads = np.unique(np.concatenate([chooser.heads for chooser in choosers]))
+        position = {head: place for place, head in enumerate(heads.tolist())}
+        tables = [self._table(chooser) for chooser in choosers]
+        points = np.zeros((len(heads), self._objective.size))
+        self._progress.say(
+            f"Head: choosing L2 by {len(heads)} fits at each of {len(PATH)} strengths"
+        )
+        for l2 in PATH:
+            strengths = np.full(len(heads), l2)
+            minima = solve(self._objective, heads, points, strengths, PATH_TOLERANCE)
+            points = np.array([minimum.parameters for minimum in minima])
+            loss, right = self._scored(heads, points, l2)
+            for chooser, table in zip(choosers, tables, strict=True):
+                place = np.array([position[head] for head in chooser.heads.tolist()])
+                table.add(l2, loss[chooser.items, place], right[chooser.items, place])
+            self._progress.say(
+                f"  L2 {l2:<9.4g} training loss {np.mean([m.loss for m in minima]):.4f}, "
+                f"validation log loss {tables[0].losses[-1]:.4f}, "
+                f"accuracy {100 * tables[0].accuracies[-1]:.1f}%"
+            )
+        return tables
+
+    def _scored(
+        self, heads: IntArray, points: FloatArray, l2: float
+    ) -> tuple[FloatArray, BoolArray]:
+        """Each item's cross-entropy by each head, and whether the head is right; Collective.
+
+        The preconditioner learns the curvature that the fits have at their own rows.
+        """
+        rows, classes = self._objective.rows, self._development.classes
+        table = self._objective.log_probabilities(heads, points)
+        labels = self._development.labels[rows.where]
+        truth = table[np.arange(len(labels)), :, labels]
+        right = table.argmax(axis=2) == labels[:, None]
+        fitted = np.array([self._subsets[head].fitted[rows.where] for head in heads]).T
+        spread = np.exp(table)
+        spread = (spread * (1 - spread)).sum(axis=2) / (classes - 1)
+        own = (spread * fitted).sum(axis=1) / np.maximum(fitted.sum(axis=1), 1)
+        self._curvatures[l2] = rows.world.gather(own)
+        self._objective.preconditioner.adapt(self._curvatures[l2])
+        gathered = rows.world.gather(np.stack([-truth, right.astype(np.float64)], axis=1))
+        return gathered[:, 0], gathered[:, 1] > 0
+
+    def _table(self, chooser: Choosers) -> Table:
+        """Weights of the choosing items; items whose class their fit lacks take no part."""
+        labels = self._development.labels[chooser.items]
+        lacks = np.array([self._subsets[head].class_weights == 0 for head in chooser.heads])
+        scored = ~lacks[np.arange(len(labels)), labels]
+        balanced = self._settings.class_weight == "balanced"
+        subset = make_subset(scored, labels, self._development.classes, balanced)
+        return Table(scored * subset.class_weights[labels])
+
+
+@dataclass(frozen=True)
+class Choosers:
+    """The items that choose one L2.
+
+    Attributes:
+        items: (n,) which development items.
+        heads: (n,) the fit that scores each.
+    """
+
+    items: IntArray
+    heads: IntArray
+
+
+@dataclass
+class Table:
+    """Log loss and accuracy of one group of choosing items along the path.
+
+    Attributes:
+        weights: (items,) 0 for an item that takes no part.
+    """
+
+    weights: FloatArray
+    strengths: list[float] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    accuracies: list[float] = field(default_factory=list)
+
+    def add(self, l2: float, loss: FloatArray, right: BoolArray) -> None:
+        """Score one strength from the items' cross-entropies and hits, both (items,)."""
+        used = self.weights > 0
+        self.strengths.append(l2)
+        self.losses.append(float(np.average(loss[used], weights=self.weights[used])))
+        self.accuracies.append(float(right[used].mean()))
+
+    def choice(self) -> Choice:
+        """The strongest of the strengths whose loss is near the least."""
+        near = np.array(self.losses) <= min(self.losses) + NEAR
+        place = int(np.argmax(near))
+        return Choice(
+            self.strengths[place],
+            self.losses[place],
+            self.accuracies[place],
+            int((self.weights > 0).sum()),
+        )
+

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run as one page, drawn from the run directory's files alone; it loads nothing from elsewhere.
+
+The page tells nothing of where it lies, so that a run directory can be moved or sent, and drawing
+it again gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from trainer.analysis.scores import nothing_learnt
+from trainer.data.manifest import read_csv
+from trainer.report import tables, wording
+from trainer.report.verdict import (
+    guessing,
+    not_pretrained,
+    observations,
+    to_label,
+    unfinished,
+    verdict,
+)
+from trainer.rundir import RunDir, write_text
+
+Results = dict[str, Any]
+
+_SECTIONS = {
+    "data": "images classes quarantined duplicates conflicts near_duplicates split",
+    "backbone": "name weights weights_sha256 layer precision features fingerprint precision_error",
+    "bottlenecks": "computed reused seconds images_per_second",
+    "head": "solver l2 loss gradient_norm iterations seconds",
+    "world": "size hosts device_kinds ranks",
+}
+"""What the template asks for; in a run that did not come so far it is null."""
+
+_FORMATS = ("percent", "interval", "number", "strength", "duration", "count", "shell_word")
+
+
+def write_report(run: RunDir) -> None:
+    """Draw `report.html`, whatever came of the run.
+
+    Args:
+        run: A run directory with `results.json`; of its other files what is there.
+
+    Raises:
+        DataError: There are no results, or a newer version wrote them.
+        RetrainError: The page cannot be written.
+    """
+    results = run.read_results()
+    values = _overview(results) | _scores(results) | _given(run, results) | _made(run, results)
+    write_text(run.report, _environment().get_template("report.html").render(values))
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("trainer.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {name: getattr(wording, name) for name in _FORMATS}
+    environment.globals["nothing"] = wording.NOTHING
+    environment.filters |= {"name": _name, "lines": _lines}
+    return environment
+
+
+def _shown(value: object) -> object:
+    """What stands on the page for a value: nothing unseen, and nothing that UTF-8 cannot hold."""
+    if value is None:
+        return wording.NOTHING
+    plain = isinstance(value, str) and not isinstance(value, Markup)
+    return wording.visible(str(value)) if plain else value
+
+
+def _name(text: str) -> Markup:
+    """A stranger's name, which cannot turn the reading direction of what stands beside it."""
+    return Markup("<bdi>{}</bdi>").format(wording.visible(text))
+
+
+def _quoted_name(text: str) -> str:
+    return f'"{_name(text)}"'
+
+
+def _lines(text: str) -> Markup:
+    """A file's text with its line ends."""
+    return Markup("\n").join(escape(wording.visible(line)) for line in text.split("\n"))
+
+
+def _overview(results: Results) -> Results:
+    headline = results.get("headline")
+    classes = (results.get("data") or {}).get("classes") or []
+    seen = " · ".join(observations(results))
+    limits = [not_pretrained(results), seen, *(results.get("warnings") or [])]
+    return {
+        "name": results.get("name") or "",
+        "status": results["status"],
+        "unfinished": unfinished(results),
+        # The sentence is our own words and numbers; the one name in it comes escaped.
+        "verdict": Markup(verdict(results, _quoted_name)),
+        "headline": headline and _scale(headline, len(classes)),
+        "limits": [text[0].upper() + text[1:] for text in limits if text],
+    }
+
+
+def _scale(headline: Results, classes: int) -> Results:
+    """The headline with all that its drawing needs."""
+    return headline | {
+        "guessing": guessing(headline["majority"], headline["metric"], classes),
+        "nothing_learnt": nothing_learnt(headline, classes),
+    }
+
+
+def _scores(results: Results) -> Results:
+    scored = tables.sources(results)
+    confused = [source for source in scored if source.figures.get("confusion")][:2]
+    classes = (results.get("data") or {}).get("classes") or []
+    return {
+        "sources": scored,
+        "score_rows": tables.score_rows(scored),
+        "before": results.get("before"),
+        "folds": (results.get("cross_validation") or {}).get("folds") or [],
+        "numbered": len(classes) > tables.MOST_NAMED_COLUMNS,
+        "large": len(classes) > tables.LARGEST_MATRIX,
+        "confusions": [_confusion(source, classes) for source in confused],
+    }
+
+
+def _confusion(source: tables.Source, classes: list[str]) -> Results:
+    rows = tables.truth_rows(source.figures["confusion"], classes)
+    return {
+        "source": source,
+        "rows": rows,
+        "pairs": tables.excerpt(tables.confused_pairs(rows), tables.MOST_PAIRS),
+        "hardest": tables.excerpt(tables.hardest_first(rows)),
+    }
+
+
+def _given(run: RunDir, results: Results) -> Results:
+    given = tables.given(_rows(run.manifest))
+    classes = (results.get("data") or {}).get("classes") or []
+    return {
+        "given": given,
+        "class_sets": tables.excerpt(tables.class_sets(given, classes)),
+        "copies": tables.excerpt(given.copies),
+        "conflicts": tables.excerpt(given.conflicts),
+        "quarantine": tables.excerpt(_rows(run.quarantine)),
+    }
+
+
+def _made(run: RunDir, results: Results) -> Results:
+    values: Results = {
+        section: dict.fromkeys(keys.split()) | (results.get(section) or {})
+        for section, keys in _SECTIONS.items()
+    }
+    world = values["world"]
+    return values | {
+        "ranks": tables.excerpt(world["ranks"] or []),
+        "world_size": _world_size(world),
+        "seconds": {"total": None} | (results.get("seconds") or {}),
+        "gpu_hours": results.get("gpu_hours"),
+        "to_label": to_label(results),
+        "files": {path.name: _text(path) for path in (run.config, run.environment)},
+        "run_name": run.path.resolve().name,
+    }
+
+
+def _world_size(world: Results) -> str:
+    hosts = wording.count(len(world["hosts"] or []), "host")
+    return f"{wording.count(world['size'] or 0, 'rank')} on {hosts}"
+
+
+def _rows(path: Path) -> tables.Rows:
+    return read_csv(path) if path.exists() else []
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8").rstrip() if path.exists() else ""

@@ -9,11 +9,20 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from trainer.errors import UsageError, listed
 
@@ -27,6 +36,12 @@ def _only(default: object) -> BeforeValidator:
         return value
 
     return BeforeValidator(check)
+
+
+def _folder_name(name: str) -> str:
+    if name in (".", "..") or re.search(r"[/\x00-\x1f\x7f]", name):
+        raise ValueError("wanted a name that can be a folder's")
+    return name
 
 
 class Section(BaseModel):
@@ -165,7 +180,7 @@ class Run(Section):
 class Config(Section):
     """One run, whole."""
 
-    name: str = Field("", pattern=r"^[^/\x00-\x1f]*$")
+    name: Annotated[str, AfterValidator(_folder_name)] = ""
     """Name of the run; by default the configuration's or the folder's."""
     data: Data
     """What to learn from."""
@@ -213,14 +228,19 @@ def load(source: str, overrides: list[str]) -> Config:
     path = Path(source)
     if path.is_dir():
         tree: Tree = {"data": {"images": str(path)}}
-        name = path.resolve().name
+        name = _printable(path.resolve().name)
     else:
-        tree, name = _read_yaml(path), path.stem
+        tree, name = _read_yaml(path), _printable(path.stem)
     for word in overrides:
         _override(tree, word)
     tree["name"] = tree.get("name") or name
     config = _validate(tree, source)
     return _with_absolute_paths(config)
+
+
+def _printable(name: str) -> str:
+    """A file's name as a run's name, which is a folder's name and stands in reports."""
+    return re.sub(r"[\x00-\x1f\x7f\udc80-\udcff]", "_", name) or "images"
 
 
 def _read_yaml(path: Path) -> Tree:
@@ -384,11 +404,16 @@ def differences(old: Tree, new: Tree, prefix: str = "") -> list[tuple[str, objec
 
 
 def cache_folder(config: Config, runs: Path) -> Path:
-    """Where bottlenecks are kept.
+    """Where bottlenecks are kept: `run.cache`, else the default.
 
     Args:
-        config: Its `run.cache` wins, then $RETRAIN_CACHE.
-        runs: The folder that holds the run directories; the default cache lies beside them.
+        config: The run's.
+        runs: The folder that holds the run directories.
     """
-    named = config.run.cache or os.environ.get("RETRAIN_CACHE")
+    return Path(config.run.cache) if config.run.cache else default_cache(runs)
+
+
+def default_cache(runs: Path) -> Path:
+    """The cache of runs that name none: $RETRAIN_CACHE, else beside the run directories."""
+    named = os.environ.get("RETRAIN_CACHE")
     return Path(named) if named else runs / ".retrain-cache"

@@ -60,3 +60,8 @@ def listed(names: list[str], most: int = 5) -> str:
     """Join names for a sentence; beyond `most` only their number is told."""
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def told(message: str, todo: str) -> str:
+    """An error as it is shown: what was found and where, and below it the way out."""
+    return f"retrain: {message}" + (f"\n  {todo}" if todo else "")

@@ -47,12 +47,15 @@ class Progress:
             self.warnings.append(text)
             self._emit(f"Warning: {text}")
 
+    def note(self, text: str) -> None:
+        """Write to the log alone what the terminal is told in other words."""
+        if self._log:
+            print(f"{time.strftime('%H:%M:%S')} {text}", file=self._log, flush=True)
+
     def _emit(self, text: str) -> None:
         if self._stream:
             print(text, file=self._stream, flush=True)
-        if self._log:
-            stamp = time.strftime("%H:%M:%S")
-            print(f"{stamp} {text}", file=self._log, flush=True)
+        self.note(text)
 
     @contextmanager
     def track(self, what: str, total: int) -> Iterator[Track]:

@@ -22,6 +22,12 @@ SCHEMA = 1
 GROWING = ("log.txt", "events", "lock")
 """What changes while or after the final mark is set, and so is not covered by it."""
 
+MADE = (
+    "config.yaml environment.json manifest.csv quarantine.csv groups.csv stages model events "
+    "predictions.csv results.json report.html"
+).split()
+"""Every name that a run makes in its directory, but for the lock and the log."""
+
 HEARTBEAT_SECONDS = 2.0
 OLD_HEARTBEAT_SECONDS = 10.0
 
@@ -129,13 +135,22 @@ class RunDir:
         present = self.marked_files()
         return sorted(name for name in expected if present.get(name) != expected[name])
 
+    def foreign(self) -> bool:
+        """Whether the folder holds files, and none that a run begins with."""
+        names = {path.name for path in self.path.iterdir()} - {"stages", "lock", "log.txt"}
+        return bool(names) and not self.config.exists()
+
     def clear(self) -> None:
-        """Remove what an earlier run left, but for the lock and the log."""
-        for path in self.path.iterdir():
-            if path.name in ("lock", "log.txt"):
-                continue
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        """Remove what an earlier run left here; files that no run makes stay."""
+        for name in MADE:
+            path = self.path / name
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(True)
         self.stages.mkdir(exist_ok=True)
+
+    def clean(self) -> None:
+        """Remove temporary files of runs that were killed; only under the lock."""
+        for path in self.path.glob(".*.tmp"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _json(value: object) -> str:

@@ -50,32 +50,48 @@ class Textures:
     """Noise that all pictures of a set cut their surfaces from; made once, being the slow part."""
 
     def __init__(self, rng: np.random.Generator) -> None:
-        """Make every kind; (TILE, TILE) float32 each, mean 0 and deviation 1 but for water."""
+        """Make every kind, each around 0.
+
+        `leaf` and `water` are (TILE, TILE) with deviation 1; `ground` and `grain` have a third
+        axis for red, green and blue, since worn ground turns yellowish and a sensor's colours
+        do not err alike.
+        """
         self._rng = rng
+        fine = self._waves(2) + 0.6 * self._waves(5)
+        worn = self._waves(60) + 0.6 * self._waves(22)
         self._tiles = {
-            "speck": self._waves(1),
-            "grass": self._waves(2) + 0.6 * self._waves(5),
-            "patch": self._waves(60) + 0.6 * self._waves(22),
-            "leaf": self._waves(11) + 0.7 * self._waves(5),
+            "leaf": self._waves(6) + 0.7 * self._waves(3),
             "water": self._ripples(),
+            "ground": (_coloured(fine, (0.5, 0.5, 0.4)) + _coloured(worn, (0.32, 0.16, 0.1))) / 255,
+            "grain": self._grain(),
         }
 
     def _waves(self, length: int) -> Float32Array:
         side = TILE // length + 2
         coarse = self._rng.standard_normal((side, side), dtype=np.float32)
         smooth = Image.fromarray(coarse).resize((TILE, TILE), Image.Resampling.BICUBIC)
-        waves = np.array(smooth, dtype=np.float32)
-        return (waves - waves.mean()) / waves.std()
+        return _standardised(np.array(smooth, dtype=np.float32))
 
     def _ripples(self) -> Float32Array:
         # Light that waves focus on the floor: a net of thin bright lines, where the field is near 0.
-        net = np.exp(-4 * np.abs(self._waves(9) + 0.5 * self._waves(5)))
-        return (net - net.mean()) / net.std()
+        return _standardised(np.exp(-4 * np.abs(self._waves(13) + 0.5 * self._waves(6))))
+
+    def _grain(self) -> Float32Array:
+        colours = self._rng.standard_normal((TILE, TILE, 3), dtype=np.float32)
+        return (colours + colours.mean(axis=-1, keepdims=True)) * np.float32(0.8)
 
     def cut(self, kind: str, height: int, width: int, rng: np.random.Generator) -> Float32Array:
-        """A piece from a random place; (height, width)."""
+        """A piece from a random place; (height, width), or (height, width, 3)."""
         top, left = rng.integers(0, (TILE - height, TILE - width))
         return self._tiles[kind][top : top + height, left : left + width]
+
+
+def _standardised(values: Float32Array) -> Float32Array:
+    return (values - values.mean()) / values.std()
+
+
+def _coloured(values: Float32Array, gains: tuple[float, float, float]) -> Float32Array:
+    return values[..., None] * np.array(gains, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -132,38 +148,34 @@ class Canvas:
         self.layers = [ImageDraw.Draw(part) for part in (self.colour, self.rough, self.shadow)]
 
     def photograph(self) -> Image.Image:
-        """Join the layers: surfaces, shadows, air, lens, sensor. SIZE, RGB."""
-        ground = self._surfaces() * self._daylight()
-        red, green, blue = self.light.cast
-        seen = ground * np.array([red, green, blue], dtype=np.float32)
-        seen += self.light.haze * (np.array([196, 206, 216], dtype=np.float32) - seen)
-        image = Image.fromarray(_bytes(seen)).filter(ImageFilter.BoxBlur(self.light.blur))
-        return Image.fromarray(_bytes(np.asarray(image) + self.light.noise * self._grain()))
+        """Join the layers: surfaces, shadows, lens, air, sensor. SIZE, RGB."""
+        light = self.light
+        rough = np.asarray(Image.merge("RGB", [self.rough.reduce(OVERSAMPLING)] * 3))
+        seen = np.asarray(self._lit()) * (1 + rough * self._cut("ground"))
+        image = Image.fromarray(as_bytes(seen)).filter(ImageFilter.BoxBlur(light.blur))
+        gains = [(1 - light.haze) * gain for gain in light.cast]
+        aired = _graded(image, gains, [light.haze * air for air in (196, 206, 216)])
+        return Image.fromarray(as_bytes(np.asarray(aired) + light.noise * self._cut("grain")))
 
     def _cut(self, kind: str) -> Float32Array:
         return self.textures.cut(kind, SIZE[1], SIZE[0], self.rng)
 
-    def _surfaces(self) -> Float32Array:
-        colour = np.asarray(self.colour.reduce(OVERSAMPLING), dtype=np.float32)
-        rough = np.asarray(self.rough.reduce(OVERSAMPLING), dtype=np.float32) / 255
-        fine = (rough * self._cut("grass"))[..., None] * np.array([0.5, 0.5, 0.4], np.float32)
-        # Worn patches of ground turn yellowish, not only lighter.
-        worn = (rough * self._cut("patch"))[..., None] * np.array([0.32, 0.16, 0.1], np.float32)
-        return np.asarray(colour * (1 + fine + worn), dtype=np.float32)
-
-    def _daylight(self) -> Float32Array:
-        soft = self.shadow.reduce(OVERSAMPLING).filter(ImageFilter.BoxBlur(0.8))
-        dark = np.asarray(soft, dtype=np.float32)[..., None] / 255
+    def _lit(self) -> Image.Image:
+        sunny = self.colour.reduce(OVERSAMPLING)
         # The sky still lights what the sun does not reach, and it is blue.
-        lost = self.light.strength * np.array([0.62, 0.58, 0.47], dtype=np.float32)
-        return np.asarray(1 - dark * lost, dtype=np.float32)
-
-    def _grain(self) -> Float32Array:
-        grey = self._cut("speck")
-        return np.stack([self._cut("speck") + grey for _ in range(3)], axis=-1) * 0.7
+        gains = [1 - self.light.strength * loss for loss in (0.62, 0.58, 0.47)]
+        soft = self.shadow.reduce(OVERSAMPLING).filter(ImageFilter.BoxBlur(0.8))
+        return Image.composite(_graded(sunny, gains, [0, 0, 0]), sunny, soft)
 
 
-def _bytes(values: npt.NDArray[np.floating]) -> ByteArray:
+def _graded(image: Image.Image, gains: list[float], offsets: list[float]) -> Image.Image:
+    """Red, green and blue each multiplied and raised."""
+    levels = np.outer(gains, np.arange(256)) + np.array(offsets)[:, None]
+    return image.point(as_bytes(levels).ravel().tolist())
+
+
+def as_bytes(values: npt.NDArray[np.floating]) -> ByteArray:
+    """Rounded, and cut to 0 to 255."""
     return np.clip(values + 0.5, 0, 255).astype(np.uint8)
 
 
@@ -209,7 +221,7 @@ class Pen:
         """A line, `width` in metres."""
         pixels = max(1, round(width * self.scale))
         outline = self._flat(points)
-        for layer, fill in zip(self.canvas.layers, (colour, 12), strict=False):
+        for layer, fill in zip(self.canvas.layers[:2], (colour, 12), strict=True):
             layer.line(outline, fill=fill, width=pixels, joint="curve")
 
     def shade(self, points: Points, depth: int) -> None:
@@ -238,13 +250,13 @@ class Pen:
         ImageDraw.Draw(mask).polygon(moved, fill=255)
         return mask, (left, top)
 
-    def paste(self, values: Float32Array, mask: Image.Image, corner: tuple[int, int],
+    def paste(self, surface: Image.Image, mask: Image.Image, corner: tuple[int, int],
               rough: int = 0) -> None:
-        """Lay a ready surface on the canvas; values (height, width, 3), 0 to 255."""
-        canvas = self.canvas
-        canvas.colour.paste(Image.fromarray(_bytes(values)), corner, mask)
-        canvas.rough.paste(rough, (*corner, *np.add(corner, mask.size).tolist()), mask)
-        canvas.shadow.paste(0, (*corner, *np.add(corner, mask.size).tolist()), mask)
+        """Lay a ready surface in full light on the canvas, its corner in the layers' pixels."""
+        box = (*corner, corner[0] + mask.width, corner[1] + mask.height)
+        self.canvas.colour.paste(surface, box, mask)
+        self.canvas.rough.paste(rough, box, mask)
+        self.canvas.shadow.paste(0, box, mask)
 
     def _flat(self, points: Points) -> list[Any]:
         """Pixels as x, y, x, y ... of one outline (points,), or of many (outlines, points)."""

@@ -157,7 +157,7 @@ class Plot:
             rectangle(self.width, thick, 1j * self.depth),
         ):
             self.pen.cast(shape, height)
-            self.pen.area(shape, colour, rough=80 if hedge else 20)
+            self.pen.area(shape, colour, rough=60 if hedge else 20)
 
     def garden(self) -> None:
         """The pool, or none; blue things that are none; cars."""
@@ -180,7 +180,7 @@ class Plot:
         pen = self.pen.at(place, self.rng.choice([0, np.pi / 2]) + self.rng.normal(0, 0.08))
         if self.rng.random() < 0.8:
             pen.area(outline * (1 + 3.4 / length), pick(self.rng, STONES), rough=14)
-        things.pool(pen, outline, pick(self.rng, BLUES), pick(self.rng, STONES[:2]))
+        things.pool(pen, outline, scaled(pick(self.rng, BLUES), 1.12), pick(self.rng, STONES[:2]))
         if self.rng.random() < 0.4:
             things.steps(pen.at(complex(-length / 2 + 0.5, 0)), 1.6)
         if self.rng.random() < 0.8:

@@ -10,8 +10,17 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from trainer.arrays import Float32Array
-from trainer.data.drawn_canvas import Colour, Pen, Points, ellipse, rectangle, scaled
+from trainer.arrays import BoolArray, Float32Array
+from trainer.data.drawn_canvas import (
+    OVERSAMPLING,
+    Colour,
+    Pen,
+    Points,
+    as_bytes,
+    ellipse,
+    rectangle,
+    scaled,
+)
 
 BLUES: list[Colour] = [
     (84, 162, 178), (72, 138, 180), (106, 180, 190), (58, 112, 156), (76, 130, 146), (96, 152, 196),
@@ -119,19 +128,27 @@ def crown(pen: Pen, radius: float, height: float, colour: Colour, kind: str = "b
     if not pen.sees(0j, radius + height):
         return
     pen.cast(ellipse(1.8 * radius, 1.8 * radius)[::3], height, base=height / 3)
-    side = min(240, max(7, int(2.6 * radius * pen.scale)))
+    # Leaves need no oversampling: made at the final size, then enlarged.
+    side = max(4, int(2.6 * radius * pen.scale / OVERSAMPLING))
     dome, inside = _dome(pen, side, kind)
-    across, down = np.gradient(dome, axis=1), np.gradient(dome, axis=0)
+    values = _sunlit(pen, dome)[..., None] * np.array(colour, dtype=np.float32)
+    surface, mask = Image.fromarray(as_bytes(values)), Image.fromarray(inside).convert("L")
+    size = (side * OVERSAMPLING, side * OVERSAMPLING)
+    corner = pen.pixel(0j) - complex(*size) / 2
+    near = Image.Resampling.NEAREST
+    pen.paste(surface.resize(size, near), mask.resize(size, near),
+              (int(corner.real), int(corner.imag)), rough=14)
+
+
+def _sunlit(pen: Pen, dome: Float32Array) -> Float32Array:
+    """How much light each part of a crown gives back, by its height and its slope to the sun."""
+    down, across = np.gradient(dome)
     sun = pen.canvas.light.sun
-    towards = (across * sun.real + down * sun.imag) * side / 6
-    lit = 0.78 + 0.34 * np.clip(dome, 0, 1.2) - 0.42 * np.clip(towards, -0.8, 1.1)
-    corner = pen.pixel(0j) - complex(side, side) / 2
-    values = lit[..., None] * np.array(colour, dtype=np.float32)
-    mask = Image.fromarray((inside * 255).astype(np.uint8))
-    pen.paste(values, mask, (int(corner.real), int(corner.imag)), rough=14)
+    away = (across * sun.real + down * sun.imag) * np.float32(len(dome) / 6)
+    return 0.78 + 0.34 * np.clip(dome, 0, 1.2) - 0.42 * np.clip(away, -0.8, 1.1)
 
 
-def _dome(pen: Pen, side: int, kind: str) -> tuple[Float32Array, Float32Array]:
+def _dome(pen: Pen, side: int, kind: str) -> tuple[Float32Array, BoolArray]:
     """Heights of a crown and where it is; (side, side) each."""
     canvas = pen.canvas
     steps = np.linspace(-1.3, 1.3, side, dtype=np.float32)
@@ -147,7 +164,7 @@ def _dome(pen: Pen, side: int, kind: str) -> tuple[Float32Array, Float32Array]:
     if kind == "bare":
         inside &= np.abs(leaves) < 0.42
     dome = np.sqrt(np.maximum(0, 1 - (distance / 1.25) ** 2)) + 0.13 * leaves
-    return dome.astype(np.float32), inside.astype(np.float32)
+    return dome.astype(np.float32), inside
 
 
 def pool_outline(rng: np.random.Generator) -> Points:
@@ -172,7 +189,7 @@ def pool(pen: Pen, outline: Points, colour: Colour, rim: Colour) -> None:
     net = pen.canvas.textures.cut("water", height, width, pen.canvas.rng)[..., None]
     bright = 0.07 + 0.12 * pen.canvas.light.strength
     values = np.array(colour, np.float32) * deep * (1 + bright * net) + 5 * net
-    pen.paste(values.astype(np.float32), mask, corner)
+    pen.paste(Image.fromarray(as_bytes(values)), mask, corner)
     pen.line(closed, scaled(rim, 1.12), 0.28)
     _wall_shadow(pen, outline)
 
@@ -182,8 +199,8 @@ def _wall_shadow(pen: Pen, outline: Points) -> None:
     for here, there in zip(outline, np.roll(outline, -1), strict=True):
         outwards = -1j * (there - here)
         if pen.facing(outwards) > 0.2:
-            inner = 0.94 * np.array([there, here])
-            pen.shade(np.array([0.985 * here, 0.985 * there, *inner]), 130)
+            inner = 0.91 * np.array([there, here])
+            pen.shade(np.array([0.985 * here, 0.985 * there, *inner]), 150)
 
 
 def steps(pen: Pen, width: float) -> None:

@@ -60,11 +60,14 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
     Raises:
         RetrainError: It cannot be written.
     """
+    write_text(path, "".join(map(csv_line, chain((header,), rows))))
+
+
+def csv_line(cells: Sequence[object]) -> str:
+    """One line of a CSV, its end included; cells as in `write_csv`."""
     text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    for row in chain((header,), rows):
-        writer.writerow([escaped(cell) if isinstance(cell, str) else cell for cell in row])
-    write_text(path, text.getvalue())
+    csv.writer(text).writerow([escaped(cell) if isinstance(cell, str) else cell for cell in cells])
+    return text.getvalue()
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

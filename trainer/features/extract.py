@@ -97,7 +97,7 @@ def extract(
         Stopped: Some rank was asked to stop; what was computed is in the cache.
     """
     started = time.monotonic()
-    first = {digest: file for digest, file in reversed(list(zip(digests, files, strict=True)))}
+    first, conflicts = _contents(files, digests)
     known = world.on_root(lambda: cache.read_index(progress))
     _forget_damaged(known, list(first), world, progress)
     missing = sorted(digest for digest in first if digest not in known)
@@ -106,9 +106,14 @@ def extract(
     if missing:
         progress.say(f"Bottlenecks: {len(missing):,} to compute on {world.size} ranks")
         share.device, network = _set_up(settings, device, weights, world)
-        work = [(first[digest], digest) for digest in missing]
-        size = backbone.batch_size(settings, share.device)
-        unread = _compute(root, work, size, network, cache, share, world, progress)
+        job = _Job(
+            root=root,
+            work=[(first[digest], digest) for digest in missing],
+            conflicts=conflicts,
+            size=backbone.batch_size(settings, share.device),
+            network=network,
+        )
+        unread = _compute(job, ShardWriter(cache), share, world, progress)
         known = world.on_root(lambda: cache.read_index(progress))
     shares = world.collect(share)
     return Extracted(
@@ -118,6 +123,21 @@ def extract(
         seconds=time.monotonic() - started,
         shares=shares,
     )
+
+
+def _contents(
+    files: Sequence[SourceFile], digests: Sequence[bytes]
+) -> tuple[dict[bytes, SourceFile], set[bytes]]:
+    """A file for each content, and the contents that lie under two labels: no items, not counted.
+
+    They are computed all the same: whether they can be read decides what they are counted as.
+    """
+    first: dict[bytes, SourceFile] = {}
+    conflicts = set()
+    for file, digest in zip(files, digests, strict=True):
+        if first.setdefault(digest, file).label != file.label:
+            conflicts.add(digest)
+    return first, conflicts
 
 
 def _forget_damaged(
@@ -140,25 +160,39 @@ def _set_up(
     return kind, backbone.FrozenBackbone(world.share(weights))
 
 
+@dataclass
+class _Job:
+    """What is to be computed, the same on every rank.
+
+    Attributes:
+        work: A file for each missing content.
+        conflicts: Contents that do not count as items.
+        size: Images in a batch.
+        network: From a batch of pixels to bottlenecks.
+    """
+
+    root: Path
+    work: list[tuple[SourceFile, bytes]]
+    conflicts: set[bytes]
+    size: int
+    network: Compute
+
+    def grains(self) -> int:
+        """Batches in all."""
+        return -(-len(self.work) // self.size)
+
+
 def _compute(
-    root: Path,
-    work: list[tuple[SourceFile, bytes]],
-    size: int,
-    network: Compute,
-    cache: Cache,
-    share: Share,
-    world: World,
-    progress: Progress,
+    job: _Job, writer: ShardWriter, share: Share, world: World, progress: Progress
 ) -> list[BadFile]:
     """Draw batches from the queue until it is empty or a stop is wished; commit in either case."""
-    writer = ShardWriter(cache)
     unread: list[BadFile] = []
-    grains = -(-len(work) // size)
-    with world.queue(grains) as queue, progress.track("Bottlenecks", len(work)) as track:
-        for batch in _decoded(root, work, size, queue, share, len(world.cores)):
+    total = len(job.work)
+    with world.queue(job.grains()) as queue, progress.track("Bottlenecks", total) as track:
+        for batch in _decoded(job, queue, share, len(world.cores)):
             unread += batch.unread
-            _keep(batch, size, network, writer, share)
-            track.reach(min(queue.given * size, len(work)))
+            _keep(batch, job, writer, share)
+            track.reach(min(queue.given * job.size, total))
             if world.stop_requested:
                 break
     writer.commit()
@@ -166,14 +200,7 @@ def _compute(
     return unread
 
 
-def _decoded(
-    root: Path,
-    work: list[tuple[SourceFile, bytes]],
-    size: int,
-    queue: WorkQueue,
-    share: Share,
-    threads: int,
-) -> Iterator[_Batch]:
+def _decoded(job: _Job, queue: WorkQueue, share: Share, threads: int) -> Iterator[_Batch]:
     """Decode one batch ahead of the network, on as many threads as the rank has cores."""
     with ThreadPoolExecutor(threads) as decoders, ThreadPoolExecutor(1) as ahead:
 
@@ -181,8 +208,8 @@ def _decoded(
             number = queue.take()
             if number is None:
                 return None
-            grain = work[number * size : (number + 1) * size]
-            return _decode(root, grain, decoders)
+            grain = job.work[number * job.size : (number + 1) * job.size]
+            return _decode(job.root, grain, decoders)
 
         coming = ahead.submit(prepare)
         while True:
@@ -199,45 +226,46 @@ def _decode(
     root: Path, grain: list[tuple[SourceFile, bytes]], decoders: ThreadPoolExecutor
 ) -> _Batch:
     batch = _Batch()
-
-    def read(file: SourceFile, digest: bytes) -> ByteArray | str | OSError:
-        try:
-            content = (root / file.path).read_bytes()
-            if hashlib.sha256(content).digest() != digest:
-                raise DataError(
-                    f"{root / file.path}: changed while the run was reading it.",
-                    "Start again when the folder is at rest.",
-                )
-            return pixels(content)
-        except Unreadable as error:
-            return error.reason
-        except OSError as error:
-            return error
-
-    outcomes = list(decoders.map(lambda pair: read(*pair), grain))
+    outcomes = list(decoders.map(lambda pair: _read(root, *pair), grain))
     for (file, digest), outcome in zip(grain, outcomes, strict=True):
         if isinstance(outcome, str):
             batch.unreadable.append((digest, outcome))
         elif isinstance(outcome, OSError):
-            batch.unread.append(BadFile(file.path, file.bytes, f"not to be read now: {outcome.strerror}"))
+            reason = f"cannot be read: {outcome.strerror}"
+            batch.unread.append(BadFile(file.path, file.bytes, reason))
         else:
             batch.digests.append(digest)
             batch.pixels.append(outcome)
     return batch
 
 
-def _keep(
-    batch: _Batch, size: int, network: Compute, writer: ShardWriter, share: Share
-) -> None:
+def _read(root: Path, file: SourceFile, digest: bytes) -> ByteArray | str | OSError:
+    """A file's pixels, or why its content is unreadable, or what kept it from being read now."""
+    try:
+        content = (root / file.path).read_bytes()
+    except OSError as error:
+        return error
+    if hashlib.sha256(content).digest() != digest:
+        raise DataError(
+            f"{root / file.path}: changed while the run was reading it.",
+            "Start again when the folder is at rest.",
+        )
+    try:
+        return pixels(content)
+    except Unreadable as error:
+        return error.reason
+
+
+def _keep(batch: _Batch, job: _Job, writer: ShardWriter, share: Share) -> None:
     """Compute one batch, padded to the one shape that all batches have."""
     started = time.monotonic()
     for digest, reason in batch.unreadable:
         writer.add_unreadable(digest, reason)
     if batch.digests:
-        padded = np.zeros((size, SIDE, SIDE, 3), np.uint8)
+        padded = np.zeros((job.size, SIDE, SIDE, 3), np.uint8)
         padded[: len(batch.pixels)] = batch.pixels
-        for digest, row in zip(batch.digests, network(padded), strict=False):
+        for digest, row in zip(batch.digests, job.network(padded), strict=False):
             writer.add(digest, row)
-    share.images += len(batch.digests)
+    share.images += sum(digest not in job.conflicts for digest in batch.digests)
     share.busy_seconds += time.monotonic() - started
     writer.commit_if_due()

@@ -227,6 +227,10 @@ class World:
         """Whether this rank was asked to stop; `agree` tells whether any was."""
         return self._stopping.requested
 
+    def part(self) -> None:
+        """Wait for the others before leaving: mpirun ends all when one leaves with an error."""
+        self._comm.Barrier()
+
     def abort(self, code: int) -> None:
         """End all ranks now."""
         self._comm.Abort(code)

@@ -117,6 +117,11 @@ def terminal_beyond_mpirun() -> bool | None:
     return None if word is None else word == "1"
 
 
+def outcome_is_left() -> bool:
+    """Whether a process of ours called mpirun, and reads in a file how the run ended."""
+    return OUTCOME in os.environ
+
+
 def leave_outcome(code: int) -> int:
     """Tell the process that called mpirun how the run ended.
 
@@ -124,10 +129,9 @@ def leave_outcome(code: int) -> int:
         The code to exit with: 0 where the caller reads the file, since mpirun answers any other
         with a page of its own.
     """
-    path = os.environ.get(OUTCOME)
-    if not path:
+    if not outcome_is_left():
         return code
-    Path(path).write_text(str(code), encoding="ascii")
+    Path(os.environ[OUTCOME]).write_text(str(code), encoding="ascii")
     return 0
 
 
@@ -264,3 +268,9 @@ def _environment(outcome: Path) -> dict[str, str]:
     if os.geteuid() == 0:  # containers and test machines; Open MPI asks twice
         environment["OMPI_ALLOW_RUN_AS_ROOT"] = environment["OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"] = "1"
     return environment
+
+
+def try_world(program: str) -> int:
+    """Run a Python program on two ranks of this machine, and give mpirun's exit code."""
+    command = [*_mpirun(2, Place(1, 2)), sys.executable, "-c", program]
+    return subprocess.run(command, env=_environment(Path(os.devnull)), timeout=100).returncode

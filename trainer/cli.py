@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `retrain`: words in, exit code out. Nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from trainer import __version__
+from trainer.errors import DONE, FAILED, USAGE, RetrainError, told
+
+SECTIONS = {
+    "Train": ("run", "check", "demo", "predict"),
+    "Read": ("report",),
+    "Set up": ("doctor", "fetch"),
+}
+INTERRUPTED = 130
+
+
+class Sectioned(click.Group):
+    """A group whose help lists its commands under headings."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the sections."""
+        for heading, names in SECTIONS.items():
+            with formatter.section(heading):
+                rows = [(name, self.commands[name].get_short_help_str(70)) for name in names]
+                formatter.write_dl(rows)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or name the nearest."""
+        import difflib
+
+        if args and args[0] not in self.commands:
+            near = difflib.get_close_matches(args[0], list(self.commands), n=1)
+            hint = f"Did you mean {near[0]}?" if near else "See retrain --help."
+            raise click.UsageError(f"{args[0]}: no such command. {hint}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Sectioned, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="retrain %(version)s")
+def retrain() -> None:
+    """Teach a pretrained network the classes of your image folders, on one machine or a cluster.
+
+    \b
+    retrain demo                          see it work on pictures that it draws
+    retrain check photos                  what is in a folder with one folder a class
+    retrain run photos                    train; results in runs/photos
+    retrain predict runs/photos new.jpg   label a new picture
+
+    Any command takes --debug to show where in the code an error came from.
+    """
+
+
+@retrain.command()
+@click.argument("config", metavar="CONFIG|FOLDER")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--ranks", type=int, help="Processes to start; by default one a GPU, else a core.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run directory; else runs/NAME.")
+@click.option("--again", is_flag=True, help="Forget what is in the run directory; start anew.")
+def run(
+    config: str, overrides: Sequence[str], ranks: int | None, out: Path | None, again: bool
+) -> int:
+    """Train on a folder of images, or as a YAML configuration says.
+
+    The folder holds one folder a class. Started again with the same --out, it goes on where it
+    ended. Under mpirun or srun it joins the ranks that were started.
+
+    \b
+    retrain run photos
+    retrain run photos backbone.weights=weights.h5 evaluate.folds=5 --ranks 4
+    retrain run configs/pools.yaml data.images=/data/pools --out runs/pools-2
+    """
+    from trainer.config import load
+    from trainer.start import start
+
+    settings = load(config, list(overrides))
+    return start(settings, config, list(overrides), ranks, out, again)
+
+
+@retrain.command()
+@click.argument("config", metavar="CONFIG|FOLDER")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--quick", is_flag=True, help="Open no image: list and count only.")
+def check(config: str, overrides: Sequence[str], quick: bool) -> int:
+    """Tell what `run` would find: images, classes, sets, weights; without TensorFlow.
+
+    Ends with the exit code that `run` would end with for these reasons.
+    """
+    from trainer.check import check_source
+    from trainer.config import load
+
+    check_source(load(config, list(overrides)), quick)
+    return DONE
+
+
+@retrain.command()
+@click.argument("run_directory", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.option("--csv", "form", flag_value="csv", help="One CSV row a file, to standard output.")
+@click.option("--json", "form", flag_value="json", help="One JSON list, to standard output.")
+@click.option("--top", type=click.IntRange(min=1), default=1, help="Classes to show of each file.")
+@click.option(
+    "--min-confidence", type=click.FloatRange(0, 1), default=0.0, help="Below it, say unsure."
+)
+def predict(
+    run_directory: Path, images: Sequence[str], form: str | None, top: int, min_confidence: float
+) -> int:
+    """Label new images with a finished run; folders are walked.
+
+    A file that cannot be read keeps its row, with the reason, and the exit code is 3.
+    """
+    from trainer.labels import label_files
+
+    return label_files(run_directory, images, form or "text", top, min_confidence)
+
+
+@retrain.command()
+@click.option("--out", type=click.Path(path_type=Path), help="Run directory; else runs/demo.")
+@click.option("--ranks", type=int, default=2, show_default=True, help="Processes to start.")
+@click.option("--again", is_flag=True, help="Forget an earlier demo; start anew.")
+def demo(out: Path | None, ranks: int, again: bool) -> int:
+    """Train on aerial pictures of houses with and without pools that it draws itself."""
+    from trainer.demo import run_demo
+
+    return run_demo(out or Path("runs/demo"), ranks, again)
+
+
+@retrain.command()
+@click.argument("run_directory", metavar="RUN", type=click.Path(path_type=Path))
+def report(run_directory: Path) -> int:
+    """Draw report.html of a run again from its files."""
+    from trainer.report.page import write_report
+    from trainer.rundir import RunDir
+
+    directory = RunDir(run_directory)
+    directory.read_results()
+    write_report(directory)
+    click.echo(directory.report)
+    return DONE
+
+
+@retrain.command()
+def doctor() -> int:
+    """Tell what this machine offers, what is missing, and the command that mends it."""
+    from trainer.doctor import examine
+
+    return examine()
+
+
+@retrain.command()
+def fetch() -> int:
+    """Put the pretrained ImageNet weights into the cache, where there is internet."""
+    from trainer.config import default_cache
+    from trainer.features.weights import locate_imagenet
+
+    click.echo(locate_imagenet(default_cache(Path("runs"))))
+    return DONE
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command, and tell an error that a user can mend in one to three lines."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    if debug:
+        words.remove("--debug")
+    try:
+        code = retrain.main(words, prog_name="retrain", standalone_mode=False)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "retrain"
+        fail(f"{error.format_message()}", f"See {command} --help.", USAGE)
+    except RetrainError as error:
+        if debug:
+            traceback.print_exc()
+        fail(error.message, error.todo, error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        fail("interrupted.", "", INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output went away: nothing is wrong
+        sys.exit(FAILED)
+    sys.exit(code or DONE)
+
+
+def fail(message: str, todo: str, code: int) -> NoReturn:
+    """Say what was found and what to do, and end."""
+    click.echo(told(message, todo), err=True)
+    sys.exit(code)
+

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`retrain doctor`: what this machine offers, what is missing, and the command that mends it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer.config import default_cache
+from trainer.errors import DONE, FAILED
+from trainer.features.weights import imagenet_places
+from trainer.world import launch
+
+PROBE_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the answer.
+
+    Attributes:
+        what: The part.
+        state: `ok`, `missing` (a run needs it) or `absent` (a run does without).
+        detail: What was found.
+        mend: The command that mends it, or empty.
+    """
+
+    what: str
+    state: str
+    detail: str
+    mend: str = ""
+
+
+def examine() -> int:
+    """Print a line for each part of the machine.
+
+    Returns:
+        0 where a run can be done here, else 1.
+    """
+    findings = []
+    for look in (_python, _cores, _tensorflow, _world, _weights, _cache, _slurm):
+        finding = look()
+        print(f"{finding.state:8} {finding.what:12} {finding.detail}", flush=True)
+        if finding.mend:
+            print(f"{'':21} -> {finding.mend}", flush=True)
+        findings.append(finding)
+    return FAILED if any(finding.state == "missing" for finding in findings) else DONE
+
+
+def _python() -> Finding:
+    return Finding("Python", "ok", f"{platform.python_version()} ({sys.prefix})")
+
+
+def _cores() -> Finding:
+    where = launch.place(None, with_tensorflow=True)
+    return Finding(
+        "Cores", "ok", f"{len(launch.given_cores())}; a run starts {where.ranks_a_host} ranks here"
+    )
+
+
+def _probe(program: str) -> tuple[bool, str]:
+    """Run Python code in a child, so that a crash there is a finding here."""
+    launch.prepare_process()
+    try:
+        child = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, timeout=PROBE_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return False, f"no answer in {PROBE_SECONDS} s"
+    lines = (child.stdout if child.returncode == 0 else child.stderr).strip().splitlines()
+    return child.returncode == 0, lines[-1] if lines else f"ended with {child.returncode}"
+
+
+def _tensorflow() -> Finding:
+    good, said = _probe(
+        "import tensorflow as tf; kinds = [d.device_type for d in tf.config.list_physical_devices()]"
+        "; print(tf.__version__, 'Keras', tf.keras.__version__, 'sees', *kinds)"
+    )
+    return Finding("TensorFlow", "ok" if good else "missing", said, "" if good else "make setup")
+
+
+def _world() -> Finding:
+    """Start two ranks, and let Horovod and mpi4py agree on who they are."""
+    program = (
+        "from mpi4py import MPI; import horovod.tensorflow as hvd; hvd.init()\n"
+        "c = MPI.COMM_WORLD; assert (hvd.rank(), hvd.size()) == (c.rank, c.size) == (c.rank, 2)\n"
+        "c.rank or print('Horovod and mpi4py agree on two ranks;',"
+        " MPI.Get_library_version().split(',')[0])"
+    )
+    good, said = _probe(
+        "import subprocess, sys; from trainer.world import launch\n"
+        f"sys.exit(launch.try_world({program!r}))"
+    )
+    return Finding("MPI, Horovod", "ok" if good else "missing", said, "" if good else "make setup")
+
+
+def _weights() -> Finding:
+    places = imagenet_places(default_cache(Path("runs")))
+    for path in places:
+        if path.is_file():
+            return Finding("Weights", "ok", f"ImageNet: {path}")
+    return Finding(
+        "Weights", "absent", "ImageNet's Inception-v3 is not in the caches", "retrain fetch"
+    )
+
+
+def _cache() -> Finding:
+    """Whether the cache's file system can rename, and create a file for one alone."""
+    folder = default_cache(Path("runs"))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as name:
+            _rename_and_create(Path(name))
+    except OSError as error:
+        return Finding(
+            "Cache", "missing", f"{folder}: {error.strerror}", "export RETRAIN_CACHE=FOLDER"
+        )
+    free = shutil.disk_usage(folder).free / 2**30
+    return Finding("Cache", "ok", f"{folder.absolute()}, {free:.0f} GiB free")
+
+
+def _rename_and_create(folder: Path) -> None:
+    (folder / "a").touch()
+    os.replace(folder / "a", folder / "b")
+    os.close(os.open(folder / "c", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+
+
+def _slurm() -> Finding:
+    found = shutil.which("sbatch")
+    if not found:
+        return Finding("Slurm", "absent", "no sbatch here: runs start on this machine alone")
+    good, said = _run_version(found)
+    return Finding("Slurm", "ok" if good else "missing", said)
+
+
+def _run_version(program: str) -> tuple[bool, str]:
+    child = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=30)
+    return child.returncode == 0, (child.stdout or child.stderr).strip()

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bottlenecks of all files of a run, whatever they come from: images, or retrain.py's texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from trainer.arrays import Float32Array
+from trainer.config import Config
+from trainer.data.duplicates import Item
+from trainer.data.images import BadFile, Unreadable
+from trainer.data.plan import Plan
+from trainer.data.retrain_py import common_length, parse_bottleneck
+from trainer.errors import DataError
+from trainer.features import backbone, weights
+from trainer.features.cache import Cache, Known
+from trainer.features.extract import Extracted, Share, extract
+from trainer.features.weights import Weights
+from trainer.progress import Progress
+from trainer.world.comm import World
+
+
+class Reader(Protocol):
+    """Where bottlenecks are read from, again and again."""
+
+    features: int
+
+    def read(self, items: Sequence[Item]) -> Float32Array:
+        """(items, features) float32, in the order asked."""
+
+
+@dataclass
+class CacheReader:
+    """Bottlenecks of images, in the cache."""
+
+    cache: Cache
+    known: Known
+
+    @property
+    def features(self) -> int:
+        """Numbers in a bottleneck."""
+        return self.cache.features
+
+    def read(self, items: Sequence[Item]) -> Float32Array:
+        """See Reader."""
+        return self.cache.read_rows(self.known, [item.digest for item in items])
+
+
+@dataclass
+class TextReader:
+    """Bottlenecks in retrain.py's text files, parsed where they lie: half a millisecond each."""
+
+    root: Path
+    features: int
+
+    def read(self, items: Sequence[Item]) -> Float32Array:
+        """See Reader."""
+        rows = np.empty((len(items), self.features), np.float32)
+        for row, item in zip(rows, items, strict=True):
+            row[:] = parse_bottleneck((self.root / item.path).read_bytes())
+        return rows
+
+
+@dataclass
+class Features:
+    """The outcome, the same on every rank but for the weights.
+
+    Attributes:
+        reader: Where the bottlenecks are.
+        unreadable: The plan's files that could not be read.
+        backbone: The `backbone` section of results.json.
+        bottlenecks: Its `bottlenecks` section, without the count of reused ones.
+        shares: What each rank did.
+        weights: On rank 0, for the saved model; None without images.
+    """
+
+    reader: Reader
+    unreadable: list[BadFile]
+    backbone: dict[str, Any] | None
+    bottlenecks: dict[str, Any]
+    shares: list[Share]
+    weights: Weights | None = field(repr=False)
+
+    def reused(self, items: int) -> dict[str, Any]:
+        """The `bottlenecks` section, with what of these items was there before."""
+        return {**self.bottlenecks, "reused": items - self.bottlenecks["computed"]}
+
+
+def find_bottlenecks(
+    plan: Plan, config: Config, cache: Path, world: World, progress: Progress
+) -> Features:
+    """Compute or read the bottlenecks of a plan's files; Collective.
+
+    Args:
+        plan: The files.
+        config: The backbone, and which kind of files these are.
+        cache: The folder of the bottleneck cache.
+        world: Who shares the work.
+        progress: Told how far it is.
+    Raises:
+        DataError: The weights do not serve, or no file could be read.
+    """
+    if config.data.images is None:
+        return _from_texts(plan, world)
+    return _from_images(plan, config, cache, world, progress)
+
+
+def _from_images(
+    plan: Plan, config: Config, cache: Path, world: World, progress: Progress
+) -> Features:
+    settings = config.backbone
+    held: list[Weights] = []
+
+    def load() -> tuple[str, str]:
+        held.append(weights.load(settings.weights, cache, config.run.seed))
+        return weights.sha256(held[0]), backbone.fingerprint(held[0])
+
+    sha256, fingerprint = world.on_root(load)
+    store = Cache(cache, fingerprint, backbone.FEATURES)
+    world.on_root(store.create)
+    own = held[0] if held else None
+    extracted = extract(
+        plan.root, plan.files, plan.digests, settings, config.run.device, own, store, world, progress
+    )
+    return Features(
+        reader=CacheReader(store, extracted.known),
+        unreadable=_unreadable(plan, extracted),
+        backbone={
+            "name": settings.name,
+            "weights": settings.weights,
+            "weights_sha256": sha256,
+            "layer": backbone.LAYER,
+            "precision": "float32",
+            "features": backbone.FEATURES,
+            "fingerprint": fingerprint,
+            "precision_error": None,
+        },
+        bottlenecks={
+            "computed": extracted.computed,
+            "reused": None,
+            "seconds": extracted.seconds,
+            "images_per_second": _rate(extracted),
+        },
+        shares=extracted.shares,
+        weights=own,
+    )
+
+
+def _rate(extracted: Extracted) -> float | None:
+    return extracted.computed / extracted.seconds if extracted.computed else None
+
+
+def _unreadable(plan: Plan, extracted: Extracted) -> list[BadFile]:
+    """Every file whose content no decoder could read, and those not to be read for the moment."""
+    unread = {file.path: file.reason for file in extracted.unread}
+    reasons = extracted.known.unreadable
+    return [
+        BadFile(file.path, file.bytes, unread.get(file.path) or reasons[digest])
+        for file, digest in zip(plan.files, plan.digests, strict=True)
+        if file.path in unread or digest in reasons
+    ]
+
+
+def _from_texts(plan: Plan, world: World) -> Features:
+    """Parse every text once, spread over the ranks, to learn which cannot be used."""
+    mine = range(world.rank, len(plan.files), world.size)
+    outcomes = dict(sum(world.collect([_length(plan, number) for number in mine]), []))
+    lengths = [found for found in outcomes.values() if isinstance(found, int)]
+    if not lengths:
+        first = f" {plan.files[0].path} {outcomes[0]}." if outcomes else ""
+        raise DataError(
+            f"data.bottlenecks {plan.root}: none of {plan.found:,} files is a bottleneck.{first}",
+            "Give a folder a class of retrain.py's .txt files; for pictures say data.images.",
+        )
+    features = common_length(lengths)
+    unreadable = [
+        BadFile(file.path, file.bytes, reason)
+        for number, file in enumerate(plan.files)
+        if (reason := _reason(outcomes[number], features))
+    ]
+    return Features(
+        reader=TextReader(plan.root, features),
+        unreadable=unreadable,
+        backbone=None,
+        bottlenecks={"computed": 0, "reused": None, "seconds": None, "images_per_second": None},
+        shares=world.collect(Share(world.rank, world.host)),
+        weights=None,
+    )
+
+
+def _length(plan: Plan, number: int) -> tuple[int, int | str]:
+    try:
+        content = (plan.root / plan.files[number].path).read_bytes()
+        return number, len(parse_bottleneck(content))
+    except Unreadable as error:
+        return number, error.reason
+    except OSError as error:
+        return number, f"cannot be read: {error.strerror}"
+
+
+def _reason(outcome: int | str, features: int) -> str:
+    if isinstance(outcome, str):
+        return outcome
+    return "" if outcome == features else f"has {outcome:,} numbers; most have {features:,}"

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The job: from a folder of labelled images to a head, and a number that a stranger can trust."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from trainer.analysis.evaluate import evaluate
+from trainer.config import Config, cache_folder
+from trainer.data.dataset import deal_dataset
+from trainer.data.plan import make_plan
+from trainer.errors import RetrainError, Stopped
+from trainer.features.bottlenecks import find_bottlenecks
+from trainer.head.train import score_test, train
+from trainer.progress import Progress
+from trainer.publish import publish
+from trainer.record import Record, Results
+from trainer.resume import is_done, open_directory, require_same_data
+from trainer.rundir import RunDir, hold
+from trainer.world.comm import World
+
+
+def fit(
+    config: Config, world: World, run: RunDir, cache: Path, record: Record, progress: Progress
+) -> Results:
+    """Retrain a head on the configured images; a stopped run goes on where it ended; Collective."""
+    with record.stage("plan"):
+        plan = make_plan(config.data, world, progress)
+        world.on_root(lambda: require_same_data(run, plan, config))
+        if world.on_root(lambda: is_done(run)):
+            progress.say(f"{run.path} is done, with these settings and this data.")
+            return world.on_root(run.read_results)
+    with record.stage("bottlenecks"):
+        features = find_bottlenecks(plan, config, cache, world, progress)
+    with record.stage("split"):
+        dataset = world.on_root(lambda: deal_dataset(plan, features.unreadable, config))
+    with record.stage("head"):
+        fitted = train(dataset, features.reader, config, world, progress)
+    with record.stage("evaluation"):
+        test = score_test(dataset, features.reader, fitted.final, world)
+        evaluation = evaluate(dataset, fitted, test, config)
+    record.add_findings(dataset, features, fitted, evaluation, config)
+    return world.on_root(
+        lambda: publish(run, config, world, dataset, features, fitted, evaluation, record, progress)
+    )
+
+
+def run_job(config: Config, out: Path, again: bool, world: World, progress: Progress) -> Results:
+    """Hold the run directory and do the job in it, or tell there why it ended; Collective."""
+    run = RunDir(out)
+    record = Record(config, world, run, progress)
+    with ExitStack() as held:
+        world.on_root(lambda: _enter(run, config, again, held, record, progress))
+        try:
+            return fit(config, world, run, cache_folder(config, out.parent), record, progress)
+        except RetrainError as error:
+            status = "stopped" if isinstance(error, Stopped) else "failed"
+            if world.rank == 0:
+                record.write(status)
+                progress.note(f"{status}: {error.message}")
+            raise
+
+
+def _enter(
+    run: RunDir, config: Config, again: bool, held: ExitStack, record: Record, progress: Progress
+) -> None:
+    """Take the lock, see that the directory fits, and log into it; on rank 0."""
+    run.create()
+    held.enter_context(hold(run))
+    open_directory(run, config, again)
+    log = held.enter_context(open(run.log, "a", encoding="utf-8", errors="backslashreplace"))
+    progress.also_to(log)
+    held.callback(progress.also_to, None)
+    progress.say(record.opening())

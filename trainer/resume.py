@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a run directory fits the configuration and the data, and what is left to do in it."""
+
+from __future__ import annotations
+
+import json
+
+import yaml
+
+from trainer.config import Config, differences, yaml_word
+from trainer.data.plan import Plan
+from trainer.errors import UsageError
+from trainer.rundir import RunDir, write_json, write_text
+
+ANYWHERE = ("run.cache", "run.stall_timeout")
+"""Keys that change where and how patiently a run works, not what it finds."""
+
+
+def open_directory(run: RunDir, config: Config, again: bool) -> None:
+    """Make the directory this configuration's, or see that it is; only under the lock.
+
+    Args:
+        run: The directory.
+        config: As resolved.
+        again: Forget what an earlier run left there.
+    Raises:
+        UsageError: It was made with other settings, or holds something else.
+    """
+    if run.foreign():
+        raise UsageError(
+            f"--out {run.path}: holds files, but no run.", "Give a new or empty folder with --out."
+        )
+    run.clean()
+    if again:
+        run.clear()
+    if run.config.exists():
+        _require_same_settings(run, config)
+    else:
+        write_text(run.config, config.to_yaml())
+
+
+def _require_same_settings(run: RunDir, config: Config) -> None:
+    old = yaml.safe_load(run.config.read_text(encoding="utf-8"))
+    new = config.model_dump(mode="json")
+    found = [entry for entry in differences(old or {}, new) if entry[0] not in ANYWHERE]
+    if found:
+        listed = "; ".join(
+            f"{key} was {yaml_word(before)}, now {yaml_word(after)}" for key, before, after in found
+        )
+        raise UsageError(f"{run.path}: made with other settings: {listed}.", _WAYS_OUT)
+
+
+_WAYS_OUT = "Give another folder with --out, or --again to start this one anew."
+
+
+def require_same_data(run: RunDir, plan: Plan, config: Config) -> None:
+    """Note the data that the directory was made with, or see that it is the same.
+
+    Raises:
+        UsageError: It was made with other data.
+    """
+    record = run.stage("plan")
+    now = {"data": plan.fingerprint(), "files": len(plan.files)}
+    if not record.exists():
+        write_json(record, now)
+        return
+    before = json.loads(record.read_text(encoding="utf-8"))
+    if before != now:
+        raise UsageError(
+            f"{run.path}: made with other data: {config.data.source_key} had {before['files']:,} "
+            f"files (SHA-256 {before['data'][:12]}), now {now['files']:,} ({now['data'][:12]}).",
+            _WAYS_OUT,
+        )
+
+
+def is_done(run: RunDir) -> bool:
+    """Whether the run is complete, every file as the final mark says."""
+    return run.status() == "complete" and not run.damaged()

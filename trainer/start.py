@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From `retrain run` to a world of ranks: join the one we were started in, or start one."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+
+from trainer.config import Config
+from trainer.data.plan import list_enough
+from trainer.errors import DONE, FAILED, RetrainError, told
+from trainer.progress import Progress, to_stderr
+from trainer.rundir import RunDir
+from trainer.world import launch
+from trainer.world.comm import World, connect
+from trainer.world.stopping import Stopping
+
+
+def start(
+    config: Config,
+    source: str,
+    overrides: list[str],
+    ranks: int | None,
+    out: Path | None,
+    again: bool,
+) -> int:
+    """Run the job in this process's world, or start one by mpirun and wait for it.
+
+    Args:
+        config: As resolved from the next two.
+        source: The configuration file or folder, as given.
+        overrides: `key=value` words, as given.
+        ranks: Processes to start; None picks.
+        out: The run directory; None picks.
+        again: Forget what is in it.
+    Returns:
+        The exit code.
+    """
+    out = out or Path("runs") / config.name
+    if launch.in_world():
+        return join(config, out, again)
+    list_enough(config.data)  # what a listing shows is told before any rank is started
+    RunDir(out).create()
+    where = launch.place(ranks, config.data.images is not None)
+    total = ranks or where.hosts * where.ranks_a_host
+    if total == 1:
+        return join(config, out, again)
+    words = ["run", f"--out={out}", *(["--again"] if again else []), "--", source, *overrides]
+    return launch.start(words, total, where)
+
+
+def join(config: Config, out: Path, again: bool) -> int:
+    """Do this rank's part of the job; Collective.
+
+    Returns:
+        The exit code for this process.
+    """
+    stopping = Stopping()
+    stopping.install()
+    world = connect(stopping)
+    progress = to_stderr(launch.terminal_beyond_mpirun()) if world.rank == 0 else Progress()
+    try:
+        code = _work(config, out, again, world, progress)
+    except BaseException as error:
+        _end_all(world, error)
+        raise
+    world.part()
+    return launch.leave_outcome(code) if world.rank == 0 else _follow(code)
+
+
+def _follow(code: int) -> int:
+    """The exit code of the other ranks: 0 where rank 0 left the real one in a file."""
+    return DONE if launch.outcome_is_left() else code
+
+
+def _work(config: Config, out: Path, again: bool, world: World, progress: Progress) -> int:
+    """The job; an error that all ranks raise together is told by rank 0 alone."""
+    from trainer.fit import run_job
+    from trainer.report.verdict import last_lines
+
+    if world.crowded:
+        progress.say(f"Warning: {world.local_size} ranks share {len(launch.given_cores())} cores")
+    try:
+        results = run_job(config, out, again, world, progress)
+    except RetrainError as error:
+        if not error.agreed:
+            raise
+        if world.rank == 0:
+            print(told(error.message, error.todo), file=sys.stderr, flush=True)
+        return error.exit_code
+    if world.rank == 0:
+        print("\n".join(last_lines(results, out)), flush=True)
+    return DONE
+
+
+def _end_all(world: World, error: BaseException) -> None:
+    """Tell what happened on this rank alone, and end all ranks before any waits for it."""
+    where = f"rank {world.rank} on {world.host}: "
+    if isinstance(error, RetrainError):
+        print(told(where + error.message, error.todo), file=sys.stderr, flush=True)
+        code = error.exit_code
+    else:
+        traceback.print_exception(error)
+        print(told(f"{where}{type(error).__name__}: {error}", ""), file=sys.stderr, flush=True)
+        code = FAILED
+    launch.leave_outcome(code)
+    world.abort(code)

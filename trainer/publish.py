@@ -42,12 +42,12 @@ def publish(
             name=config.name,
             classes=dataset.classes,
             features=features.reader.features,
-            images=features.weights is not None,
+            images=features.network is not None,
             weights_note=record.weights_note or "",
             batch_size=backbone.batch_size(config.backbone, features.shares[0].device),
         )
         accuracy = verdict(record.results())
-        save_model(run.model, fitted.final, about, features.weights, accuracy)
+        save_model(run.model, fitted.final, about, features.network, accuracy)
     with record.stage("report"):
         dataset.write(run)
         write_predictions(run, dataset, evaluation.predictions)

@@ -27,17 +27,23 @@ OVERSAMPLING = 2
 TILE = 1024
 
 
+def shape(*points: complex) -> Points:
+    """Points as an outline or a line; (points,) metres."""
+    return np.array(points, dtype=np.complex128)
+
+
 def rectangle(width: float, depth: float, centre: complex = 0j) -> Points:
     """Corners of a rectangle; (4,) metres."""
     half = complex(width, depth) / 2
-    return centre + np.array([-half, half.conjugate(), half, -half.conjugate()])
+    return shape(-half, half.conjugate(), half, -half.conjugate()) + centre
 
 
 def ellipse(width: float, depth: float, bend: float = 0.0) -> Points:
     """Outline of an ellipse; (40,) metres. `bend` pushes its ends down: a kidney."""
     turn = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     across = np.cos(turn)
-    return width / 2 * across + 1j * (depth / 2 * np.sin(turn) + bend * across**2)
+    outline = width / 2 * across + 1j * (depth / 2 * np.sin(turn) + bend * across**2)
+    return np.asarray(outline, dtype=np.complex128)
 
 
 def scaled(colour: Colour, factor: float) -> Colour:
@@ -52,9 +58,8 @@ class Textures:
     def __init__(self, rng: np.random.Generator) -> None:
         """Make every kind, each around 0.
 
-        `leaf` and `water` are (TILE, TILE) with deviation 1; `ground` and `grain` have a third
-        axis for red, green and blue, since worn ground turns yellowish and a sensor's colours
-        do not err alike.
+        `leaf` and `water` are (TILE, TILE); `ground` and `grain` have a third axis for red, green
+        and blue, since worn ground turns yellowish and a sensor's colours do not err alike.
         """
         self._rng = rng
         fine = self._waves(2) + 0.6 * self._waves(5)
@@ -73,12 +78,12 @@ class Textures:
         return _standardised(np.array(smooth, dtype=np.float32))
 
     def _ripples(self) -> Float32Array:
-        # Light that waves focus on the floor: a net of thin bright lines, where the field is near 0.
+        # Light that waves focus on the floor: a net of bright lines, where the field is near 0.
         return _standardised(np.exp(-4 * np.abs(self._waves(13) + 0.5 * self._waves(6))))
 
     def _grain(self) -> Float32Array:
         colours = self._rng.standard_normal((TILE, TILE, 3), dtype=np.float32)
-        return (colours + colours.mean(axis=-1, keepdims=True)) * np.float32(0.8)
+        return _standardised(colours + colours.mean(axis=-1, keepdims=True))
 
     def cut(self, kind: str, height: int, width: int, rng: np.random.Generator) -> Float32Array:
         """A piece from a random place; (height, width), or (height, width, 3)."""
@@ -87,7 +92,7 @@ class Textures:
 
 
 def _standardised(values: Float32Array) -> Float32Array:
-    return (values - values.mean()) / values.std()
+    return np.asarray((values - values.mean()) / values.std(), dtype=np.float32)
 
 
 def _coloured(values: Float32Array, gains: tuple[float, float, float]) -> Float32Array:
@@ -121,7 +126,7 @@ def random_light(rng: np.random.Generator) -> Light:
     return Light(
         sun=cmath.rect(1, rng.uniform(0, 2 * np.pi)),
         shadow_slope=rng.uniform(0.3, 0.9),
-        strength=float(rng.choice([0.25, 0.8, 0.9, 1.0])),
+        strength=float(rng.choice([0.5, 0.8, 0.9, 1.0])),
         cast=(exposure * (1 + warmth), exposure, exposure * (1 - warmth)),
         haze=rng.uniform(0, 0.06),
         noise=rng.uniform(2, 4),
@@ -174,7 +179,7 @@ def _graded(image: Image.Image, gains: list[float], offsets: list[float]) -> Ima
     return image.point(as_bytes(levels).ravel().tolist())
 
 
-def as_bytes(values: npt.NDArray[np.floating]) -> ByteArray:
+def as_bytes(values: npt.NDArray[np.floating[Any]]) -> ByteArray:
     """Rounded, and cut to 0 to 255."""
     return np.clip(values + 0.5, 0, 255).astype(np.uint8)
 
@@ -214,15 +219,18 @@ class Pen:
     def area(self, points: Points, colour: Colour, rough: int = 20) -> None:
         """A surface in full light; `rough` 0 to 255 says how strong its texture is."""
         outline = self._flat(points)
-        for layer, fill in zip(self.canvas.layers, (colour, rough, 0), strict=True):
-            layer.polygon(outline, fill=fill)
+        colours, roughs, shadows = self.canvas.layers
+        colours.polygon(outline, fill=colour)
+        roughs.polygon(outline, fill=rough)
+        shadows.polygon(outline, fill=0)
 
     def line(self, points: Points, colour: Colour, width: float = 0.1) -> None:
-        """A line, `width` in metres."""
+        """A smooth line, `width` in metres, in the shadow that lies there."""
         pixels = max(1, round(width * self.scale))
-        outline = self._flat(points)
-        for layer, fill in zip(self.canvas.layers[:2], (colour, 12), strict=True):
-            layer.line(outline, fill=fill, width=pixels, joint="curve")
+        course = self._flat(points)
+        colours, roughs, _ = self.canvas.layers
+        colours.line(course, fill=colour, width=pixels, joint="curve")
+        roughs.line(course, fill=12, width=pixels, joint="curve")
 
     def shade(self, points: Points, depth: int) -> None:
         """A shadow, or with little depth (0 to 255) the tint of a mown stripe."""

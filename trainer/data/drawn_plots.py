@@ -12,18 +12,26 @@ import numpy as np
 
 from trainer.data import drawn_things as things
 from trainer.data.drawn_canvas import Colour, Pen, rectangle, scaled
-from trainer.data.drawn_things import (
-    BLUE_PAINTS,
-    BLUES,
-    EVERGREENS,
-    PAINTS,
-    ROOFS,
-    STONES,
-    pick,
-)
+from trainer.data.drawn_things import BLUE_PAINTS, BLUES, EVERGREENS, PAINTS, ROOFS, STONES, pick
 
 STREET_METRES = 11.0
-DECOY_SHARE = {"pool": 0.1, "none": 0.16, "neighbour": 0.1}
+
+
+@dataclass(frozen=True)
+class Garden:
+    """Whether a plot has a pool, and how likely are the blue things that are none."""
+
+    pool: bool
+    decoys: float
+    """Chance of each: tarpaulin, playing court, trampoline, shed with a blue roof."""
+    car: float
+    panels: float
+
+
+# The plot without a pool makes up for some of the missing blue.
+WITH_POOL = Garden(pool=True, decoys=0.1, car=0.2, panels=0.2)
+WITHOUT_POOL = Garden(pool=False, decoys=0.22, car=0.45, panels=0.3)
+NEIGHBOUR = Garden(pool=False, decoys=0.1, car=0.3, panels=0.3)
 
 
 @dataclass(frozen=True)
@@ -67,14 +75,14 @@ def street(pen: Pen) -> None:
 class Plot:
     """One plot: planned when it is made, then drawn from the ground up, stage by stage."""
 
-    def __init__(self, pen: Pen, size: complex, season: Season, kind: str) -> None:
+    def __init__(self, pen: Pen, size: complex, season: Season, kind: Garden) -> None:
         """Plan the house and the garden.
 
         Args:
             pen: Stands in the middle of the plot's front, with +y to its back.
             size: Width and depth, metres.
             season: Of the whole picture.
-            kind: `pool`, `none`, or `neighbour`, which has no pool either.
+            kind: With a pool or without.
         """
         self.pen, self.season, self.kind = pen, season, kind
         self.rng = rng = pen.canvas.rng
@@ -83,7 +91,6 @@ class Plot:
         front = rng.uniform(5, 6.5)
         self.house_at = complex(rng.uniform(-1.5, 1.5), front + self.house_size.imag / 2)
         self.side = int(rng.choice([-1, 1]))
-        self.blue_roof = rng.random() < {"pool": 0.04, "none": 0.04, "neighbour": 0.04}[kind]
         self.taken: list[tuple[complex, float]] = []
         self.pool_at: complex | None = None
 
@@ -99,11 +106,10 @@ class Plot:
 
     def spot(self, reach: float, tries: int = 40) -> complex | None:
         """A free place in the garden for something that reaches so far, metres, or None."""
-        across = max(0.1, self.width / 2 - reach - 0.6)
+        across = self.width / 2 - reach - 0.6
+        nearest, farthest = self.back + reach + 1, self.depth - reach - 0.8
         for _ in range(tries):
-            depth = self.rng.uniform(self.back + reach + 1, max(self.back + reach + 1.1,
-                                                                self.depth - reach - 0.8))
-            place = complex(self.rng.uniform(-across, across), depth)
+            place = complex(self.rng.uniform(-across, across), self.rng.uniform(nearest, farthest))
             if all(abs(place - other) > reach + room for other, room in self.taken):
                 self.taken.append((place, reach))
                 return place
@@ -161,26 +167,25 @@ class Plot:
 
     def garden(self) -> None:
         """The pool, or none; blue things that are none; cars."""
-        if self.kind == "pool":
+        if self.kind.pool:
             self._pool()
         decoys = [self._tarpaulin, self._court, self._trampoline, self._shed]
         for number in self.rng.permutation(4):
-            if self.rng.random() < DECOY_SHARE[self.kind]:
+            if self.rng.random() < self.kind.decoys:
                 decoys[number]()
         if self.rng.random() < 0.6:
             place = complex(self.drive_x, self.rng.uniform(2.4, 4))
-            blue = {"pool": 0.2, "none": 0.45, "neighbour": 0.3}[self.kind]
-            things.car(self.pen.at(place, np.pi / 2), paint(self.rng, blue))
+            things.car(self.pen.at(place, np.pi / 2), paint(self.rng, self.kind.car))
 
     def _pool(self) -> None:
         outline = things.pool_outline(self.rng)
         length = float(np.ptp(outline.real))
-        place = self.spot(0.45 * length + 0.8) or complex(0, self.depth - 7)
-        self.pool_at = place
+        place = self.spot(0.45 * length + 0.8)
+        self.pool_at = place = complex(0, self.depth - 7) if place is None else place
         pen = self.pen.at(place, self.rng.choice([0, np.pi / 2]) + self.rng.normal(0, 0.08))
         if self.rng.random() < 0.8:
             pen.area(outline * (1 + 3.4 / length), pick(self.rng, STONES), rough=14)
-        things.pool(pen, outline, scaled(pick(self.rng, BLUES), 1.12), pick(self.rng, STONES[:2]))
+        things.pool(pen, outline, pick(self.rng, BLUES), pick(self.rng, STONES[:2]))
         if self.rng.random() < 0.4:
             things.steps(pen.at(complex(-length / 2 + 0.5, 0)), 1.6)
         if self.rng.random() < 0.8:
@@ -200,7 +205,8 @@ class Plot:
 
     def _shed(self) -> None:
         if (place := self.spot(2.4)) is not None:
-            things.gable_roof(self._turned(place), self.rng.uniform(3.4, 5), 3, pick(self.rng, BLUES))
+            width = self.rng.uniform(3.4, 5)
+            things.gable_roof(self._turned(place), width, 3, pick(self.rng, BLUES))
 
     def _turned(self, place: complex) -> Pen:
         return self.pen.at(place, self.rng.choice([0, np.pi / 2]) + self.rng.normal(0, 0.1))
@@ -208,16 +214,17 @@ class Plot:
     def house(self) -> None:
         """The house, its garage and what is on the roof."""
         rng = self.rng
-        colour = pick(rng, BLUES if self.blue_roof else ROOFS)
+        colour = pick(rng, BLUES if rng.random() < 0.04 else ROOFS)
         pen, size = self.pen.at(self.house_at), self.house_size
         if not pen.sees(0j, size.real):
             return
         garage = complex(self.side * (size.real / 2 + 1.6), rng.uniform(-1, 1))
         if rng.random() < 0.5:
-            things.flat_roof(pen.at(garage), 3.6, 6, pick(rng, [(150, 148, 144), (112, 110, 108)]))
+            gravel = pick(rng, [(150, 148, 144), (112, 110, 108)])
+            things.flat_roof(pen.at(garage), 3.6, 6, gravel, height=3.2)
         style = rng.choice(["gable", "hip", "winged", "flat"], p=[0.3, 0.27, 0.28, 0.15])
         if style == "flat":
-            things.flat_roof(pen, size.real, size.imag, scaled(colour, 1.1), 4)
+            things.flat_roof(pen, size.real, size.imag, scaled(colour, 1.1), height=4)
             return
         if style == "winged":
             things.winged_roof(pen, size.real, size.imag, colour, -self.side)
@@ -229,7 +236,7 @@ class Plot:
     def _on_roof(self, pen: Pen) -> None:
         if self.rng.random() < 0.6:
             things.chimney(pen.at(complex(self.side * 2.2, self.rng.choice([-0.8, 0.8]))))
-        if self.rng.random() < (0.2 if self.kind == "pool" else 0.3):
+        if self.rng.random() < self.kind.panels:
             place = complex(0, self.rng.choice([-1, 1]) * self.house_size.imag / 4)
             things.solar_panels(pen.at(place), int(self.rng.integers(3, 7)))
 
@@ -239,7 +246,7 @@ class Plot:
         for _ in range(rng.integers(3, 9)):
             if (place := self.spot(0.8, tries=6)) is not None:
                 self._bush(place)
-        for _ in range(rng.integers(3, 8)):
+        for _ in range(rng.integers(2, 6)):
             place = complex(rng.uniform(-0.5, 0.5) * self.width, self.depth * rng.uniform(0.05, 1))
             if self._free(place):
                 self._tree(place)

@@ -2,7 +2,7 @@
 """The things in the demo's pictures, each seen from above and drawn where the pen stands.
 
 Pools, and blue things that are none, take their colours from one list, so that colour alone does
-not tell them apart. Sizes are metres, angles radians. Where things go is `drawings`' business.
+not tell them apart. Sizes are metres, angles radians. Where things go is `drawn_plots`' business.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from trainer.data.drawn_canvas import (
     ellipse,
     rectangle,
     scaled,
+    shape,
 )
 
 BLUES: list[Colour] = [
@@ -48,7 +49,7 @@ def slope(pen: Pen, points: Points, falls: complex, colour: Colour) -> None:
     start, end = points[0], points[1]
     top = points[2:][::-1] if len(points) == 4 else points[[2, 2]]
     for share in np.linspace(0, 1, 14)[1:-1]:
-        row = np.array([start + share * (top[0] - start), end + share * (top[1] - end)])
+        row = shape(start + share * (top[0] - start), end + share * (top[1] - end))
         pen.line(row, scaled(lit, 0.88), 0.09)
 
 
@@ -56,16 +57,16 @@ def gable_roof(pen: Pen, width: float, depth: float, colour: Colour, hip: float 
     """A roof with its ridge along its width; `hip` 0 for upright gables to 1 for even hips."""
     corners = rectangle(width, depth)
     half = max(0.0, (width - hip * depth) / 2)
-    ridge = np.array([-half, half], dtype=np.complex128)
+    ridge = shape(-half, half)
     pen.cast(corners, 3.0)
     pen.cast(corners, 5.5, base=3.0, top=ridge[[0, 1, 1, 0]])
-    slope(pen, np.array([corners[0], corners[1], ridge[1], ridge[0]]), -1j, colour)
-    slope(pen, np.array([corners[2], corners[3], ridge[0], ridge[1]]), 1j, colour)
+    slope(pen, shape(corners[0], corners[1], ridge[1], ridge[0]), -1j, colour)
+    slope(pen, shape(corners[2], corners[3], ridge[0], ridge[1]), 1j, colour)
     if hip:
-        slope(pen, np.array([corners[1], corners[2], ridge[1]]), 1, colour)
-        slope(pen, np.array([corners[3], corners[0], ridge[0]]), -1, colour)
+        slope(pen, shape(corners[1], corners[2], ridge[1]), 1, colour)
+        slope(pen, shape(corners[3], corners[0], ridge[0]), -1, colour)
         for corner, end in zip(corners, ridge[[0, 1, 1, 0]], strict=True):
-            pen.line(np.array([corner, end]), scaled(colour, 1.12), 0.16)
+            pen.line(shape(corner, end), scaled(colour, 1.12), 0.16)
     pen.line(ridge, scaled(colour, 1.15), 0.2)
 
 
@@ -73,18 +74,18 @@ def winged_roof(pen: Pen, width: float, depth: float, colour: Colour, side: floa
     """A gabled roof with a wing towards +y, whose ridge runs into the main roof."""
     half, reach = 2.5, pen.canvas.rng.uniform(1.5, 3.5)
     middle = side * (width / 2 - half - 0.3)
-    eaves = np.array([middle - half, middle + half]) + 0.5j * depth
+    eaves = shape(middle - half, middle + half) + 0.5j * depth
     valley, end = complex(middle, depth / 2 - half), complex(middle, depth / 2 + reach)
     outer = np.append(eaves, eaves[::-1] + 1j * reach)
     pen.cast(outer, 3.0)
-    pen.cast(outer, 5.0, base=3.0, top=np.array([valley, valley, end, end]))
+    pen.cast(outer, 5.0, base=3.0, top=shape(valley, valley, end, end))
     gable_roof(pen, width, depth, colour)
-    slope(pen, np.array([eaves[0], outer[3], end, valley]), -1, colour)
-    slope(pen, np.array([eaves[1], outer[2], end, valley]), 1, colour)
-    pen.line(np.array([valley, end]), scaled(colour, 1.15), 0.2)
+    slope(pen, shape(eaves[0], outer[3], end, valley), -1, colour)
+    slope(pen, shape(eaves[1], outer[2], end, valley), 1, colour)
+    pen.line(shape(valley, end), scaled(colour, 1.15), 0.2)
 
 
-def flat_roof(pen: Pen, width: float, depth: float, colour: Colour, height: float = 3.2) -> None:
+def flat_roof(pen: Pen, width: float, depth: float, colour: Colour, height: float) -> None:
     """A flat roof: a lighter parapet round gravel, and what ventilates the house."""
     pen.cast(rectangle(width, depth), height)
     pen.area(rectangle(width, depth), scaled(colour, 1.18), rough=8)
@@ -102,24 +103,24 @@ def chimney(pen: Pen) -> None:
     pen.area(rectangle(0.4, 0.25), (46, 40, 40))
 
 
-def solar_panels(pen: Pen, columns: int, rows: int = 2) -> None:
-    """A field of dark blue panels with light frames."""
+def solar_panels(pen: Pen, columns: int) -> None:
+    """Two rows of dark blue panels with light frames."""
     colour = pick(pen.canvas.rng, [(38, 58, 108), (30, 44, 84), (46, 76, 134)])
     for column in range(columns):
-        for row in range(rows):
-            place = complex(column - (columns - 1) / 2, 1.6 * (row - (rows - 1) / 2))
+        for row in (-0.8, 0.8):
+            place = complex(column - (columns - 1) / 2, row)
             pen.area(rectangle(1, 1.6, place), (150, 156, 166), rough=0)
             pen.area(rectangle(0.86, 1.46, place), colour, rough=6)
 
 
 def car(pen: Pen, colour: Colour) -> None:
     """A car pointing to +x."""
-    body = np.array([-2.1 - 0.7j, -1.8 - 0.9j, 1.6 - 0.9j, 2.15 - 0.6j])
+    body = shape(-2.1 - 0.7j, -1.8 - 0.9j, 1.6 - 0.9j, 2.15 - 0.6j)
     body = np.concatenate([body, body[::-1].conjugate()])
     pen.cast(0.95 * body, 1.3)
     pen.area(body, colour, rough=4)
-    pen.area(np.array([0.5 - 0.7j, 1.1 - 0.8j, 1.1 + 0.8j, 0.5 + 0.7j]), (40, 46, 54), rough=0)
-    pen.area(np.array([-1.3 - 0.7j, -1.75 - 0.7j, -1.75 + 0.7j, -1.3 + 0.7j]), (44, 50, 58), 0)
+    pen.area(shape(0.5 - 0.7j, 1.1 - 0.8j, 1.1 + 0.8j, 0.5 + 0.7j), (40, 46, 54), rough=0)
+    pen.area(shape(-1.3 - 0.7j, -1.75 - 0.7j, -1.75 + 0.7j, -1.3 + 0.7j), (44, 50, 58), 0)
     pen.area(rectangle(1.5, 1.35, -0.4 + 0j), scaled(colour, 1.14), rough=4)
 
 
@@ -145,7 +146,8 @@ def _sunlit(pen: Pen, dome: Float32Array) -> Float32Array:
     down, across = np.gradient(dome)
     sun = pen.canvas.light.sun
     away = (across * sun.real + down * sun.imag) * np.float32(len(dome) / 6)
-    return 0.78 + 0.34 * np.clip(dome, 0, 1.2) - 0.42 * np.clip(away, -0.8, 1.1)
+    light = 0.78 + 0.34 * np.clip(dome, 0, 1.2) - 0.42 * np.clip(away, -0.8, 1.1)
+    return np.asarray(light, dtype=np.float32)
 
 
 def _dome(pen: Pen, side: int, kind: str) -> tuple[Float32Array, BoolArray]:
@@ -170,25 +172,25 @@ def _dome(pen: Pen, side: int, kind: str) -> tuple[Float32Array, BoolArray]:
 def pool_outline(rng: np.random.Generator) -> Points:
     """A rectangle, a kidney, an oval or a circle of a pool's usual size."""
     length, width = rng.uniform(8, 11.5), rng.uniform(4.2, 5.4)
-    shape = rng.choice(["rectangle", "kidney", "oval", "round"], p=[0.5, 0.22, 0.13, 0.15])
-    if shape == "rectangle":
+    kind = rng.choice(["rectangle", "kidney", "oval", "round"], p=[0.5, 0.22, 0.13, 0.15])
+    if kind == "rectangle":
         return rectangle(length, width)
-    if shape == "round":
+    if kind == "round":
         return ellipse(width + 1, width + 1)
-    return ellipse(length, width + 0.4, bend=2.4 if shape == "kidney" else 0)
+    return ellipse(length, width + 0.4, bend=2.4 if kind == "kidney" else 0)
 
 
 def pool(pen: Pen, outline: Points, colour: Colour, rim: Colour) -> None:
-    """A swimming pool: rim, water over a floor that falls away, net of light, shaded wall, steps."""
+    """A swimming pool: rim, water with a net of light on its floor, the shadow of its wall."""
     closed = np.append(outline, outline[:2])
     pen.line(closed, rim, 1.1)
     pen.area(outline, scaled(rim, 1.1), rough=10)
     mask, corner = pen.mask(0.985 * outline)
     width, height = mask.size
-    deep = np.linspace(1.14, 0.8, width, dtype=np.float32)[None, :, None]
+    depth = np.linspace(1.14, 0.8, width, dtype=np.float32)[None, :, None]
     net = pen.canvas.textures.cut("water", height, width, pen.canvas.rng)[..., None]
     bright = 0.07 + 0.12 * pen.canvas.light.strength
-    values = np.array(colour, np.float32) * deep * (1 + bright * net) + 5 * net
+    values = np.array(colour, np.float32) * depth * (1 + bright * net) + 5 * net
     pen.paste(Image.fromarray(as_bytes(values)), mask, corner)
     pen.line(closed, scaled(rim, 1.12), 0.28)
     _wall_shadow(pen, outline)
@@ -199,15 +201,15 @@ def _wall_shadow(pen: Pen, outline: Points) -> None:
     for here, there in zip(outline, np.roll(outline, -1), strict=True):
         outwards = -1j * (there - here)
         if pen.facing(outwards) > 0.2:
-            inner = 0.91 * np.array([there, here])
-            pen.shade(np.array([0.985 * here, 0.985 * there, *inner]), 150)
+            inner = 0.91 * shape(there, here)
+            pen.shade(shape(0.985 * here, 0.985 * there, *inner), 150)
 
 
 def steps(pen: Pen, width: float) -> None:
-    """Steps down into the water, at its shallow end."""
+    """Steps down into the water."""
     for number, light in enumerate((0.98, 0.9, 0.82)):
-        pen.line(np.array([-0.5j * width, 0.5j * width]) + 0.4 * number,
-                 scaled((226, 236, 236), light), 0.16)
+        edge = shape(-0.5j * width, 0.5j * width) + 0.4 * number
+        pen.line(edge, scaled((226, 236, 236), light), 0.16)
 
 
 def tarpaulin(pen: Pen, colour: Colour) -> None:
@@ -219,16 +221,18 @@ def tarpaulin(pen: Pen, colour: Colour) -> None:
     pen.area(sheet, colour, rough=16)
     middle = sheet.mean()
     for corner, light in zip(sheet, rng.uniform(0.84, 1.16, 4), strict=True):
-        pen.area(np.array([corner, middle, corner * 0.5 + sheet[0] * 0.5]), scaled(colour, light), 16)
-        pen.line(np.array([corner, middle + rng.normal(0, 0.5)]), scaled(colour, 0.8), 0.12)
+        fold = shape(corner, middle, (corner + sheet[0]) / 2)
+        pen.area(fold, scaled(colour, light), rough=16)
+        pen.line(shape(corner, middle + rng.normal(0, 0.5)), scaled(colour, 0.8), 0.12)
 
 
 def court(pen: Pen, colour: Colour) -> None:
     """A small playing court: hard blue ground and white lines."""
     pen.area(rectangle(10.5, 6.5), scaled(colour, 0.82), rough=10)
     pen.area(rectangle(9, 5), colour, rough=10)
-    for width, depth in ((9.0, 5.0), (3.0, 5.0)):
-        pen.line(np.append(rectangle(width, depth), -width / 2 - 0.5j * depth), (232, 234, 232), 0.1)
+    for width in (9.0, 3.0):
+        corners = rectangle(width, 5)
+        pen.line(shape(*corners, corners[0]), (232, 234, 232), 0.1)
 
 
 def trampoline(pen: Pen, colour: Colour) -> None:
@@ -244,7 +248,7 @@ def parasol(pen: Pen, colours: tuple[Colour, Colour]) -> None:
     pen.cast(rim, 2.4, base=2.0)
     for number, (here, there) in enumerate(zip(rim, np.roll(rim, -1), strict=True)):
         lit = 1 + 0.16 * pen.facing(here + there) * pen.canvas.light.strength
-        pen.area(np.array([0, here, there]), scaled(colours[number % 2], lit), rough=4)
+        pen.area(shape(0, here, there), scaled(colours[number % 2], lit), rough=4)
 
 
 def lounger(pen: Pen) -> None:

@@ -8,6 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from trainer.arrays import ByteArray, Float32Array
@@ -34,6 +39,13 @@ def fingerprint(weights: Weights, precision: str = "float32", view: str = "plain
         "view": view,
     }
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def batch_size(settings: Backbone, device: str) -> int:
+    """Images in one step of the network."""
+    if settings.batch_size != "auto":
+        return settings.batch_size
+    return CPU_BATCH if device == "cpu" else GPU_BATCH
 
 
 def set_up_tensorflow(threads: int, local_rank: int, device: str) -> str:
@@ -63,23 +75,24 @@ def set_up_tensorflow(threads: int, local_rank: int, device: str) -> str:
     return str(details.get("device_name", "gpu"))
 
 
-def batch_size(settings: Backbone, device: str) -> int:
-    """Images in one step of the network."""
-    if settings.batch_size != "auto":
-        return settings.batch_size
-    return CPU_BATCH if device == "cpu" else GPU_BATCH
-
-
 class FrozenBackbone:
-    """Pixels in, bottlenecks out.
+    """Pixels in, bottlenecks out; TensorFlow is loaded when it is first needed."""
 
-    Attributes:
-        function: The frozen graph as a function of (batch, 299, 299, 3) uint8 pixels.
-    """
+    def __init__(self, weights: Weights, threads: int, local_rank: int, device: str) -> None:
+        """Note what the network will be made of; see `set_up_tensorflow` for the rest."""
+        self.weights = weights
+        self._place = (threads, local_rank, device)
 
-    def __init__(self, weights: Weights) -> None:
-        """Build the network, load the weights, freeze both into one graph."""
-        self.function: Any = _freeze(_build(weights))
+    @cached_property
+    def device(self) -> str:
+        """The kind of device that computes: a GPU's name, or `cpu`."""
+        return set_up_tensorflow(*self._place)
+
+    @cached_property
+    def function(self) -> Any:
+        """The frozen graph as a function of (batch, 299, 299, 3) uint8 pixels."""
+        assert self.device
+        return _freeze(_build(self.weights))
 
     def __call__(self, pixels: ByteArray) -> Float32Array:
         """Compute bottlenecks.
@@ -123,4 +136,26 @@ def _freeze(model: tf.Module) -> Any:
     def bottlenecks(pixels: tf.Tensor) -> tf.Tensor:
         return model(tf.cast(pixels, tf.float32) * SCALE + SHIFT, training=False)
 
-    return convert_variables_to_constants_v2(bottlenecks.get_concrete_function())
+    concrete = bottlenecks.get_concrete_function()
+    with _without_device_notes():
+        return convert_variables_to_constants_v2(concrete)
+
+
+@contextmanager
+def _without_device_notes() -> Iterator[None]:
+    """Keep TensorFlow's notes on its search for devices, which no log level stills, to itself.
+
+    What it wrote is shown after all where the work fails.
+    """
+    shown = os.dup(2)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(shown, kept.read())
+            raise
+        finally:
+            os.dup2(shown, 2)
+            os.close(shown)

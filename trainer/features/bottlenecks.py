@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,9 +18,9 @@ from trainer.data.plan import Plan
 from trainer.data.retrain_py import common_length, parse_bottleneck
 from trainer.errors import DataError
 from trainer.features import backbone, weights
+from trainer.features.backbone import FrozenBackbone
 from trainer.features.cache import Cache, Known
 from trainer.features.extract import Extracted, Share, extract
-from trainer.features.weights import Weights
 from trainer.progress import Progress
 from trainer.world.comm import World
 
@@ -76,7 +76,7 @@ class Features:
         backbone: The `backbone` section of results.json.
         bottlenecks: Its `bottlenecks` section, without the count of reused ones.
         shares: What each rank did.
-        weights: On rank 0, for the saved model; None without images.
+        network: For the saved model, its weights there on rank 0; None without images.
     """
 
     reader: Reader
@@ -84,7 +84,7 @@ class Features:
     backbone: dict[str, Any] | None
     bottlenecks: dict[str, Any]
     shares: list[Share]
-    weights: Weights | None = field(repr=False)
+    network: FrozenBackbone | None
 
     def reused(self, items: int) -> dict[str, Any]:
         """The `bottlenecks` section, with what of these items was there before."""
@@ -114,18 +114,17 @@ def _from_images(
     plan: Plan, config: Config, cache: Path, world: World, progress: Progress
 ) -> Features:
     settings = config.backbone
-    held: list[Weights] = []
+    network = FrozenBackbone([], len(world.cores), world.local_rank, config.run.device)
 
     def load() -> tuple[str, str]:
-        held.append(weights.load(settings.weights, cache, config.run.seed))
-        return weights.sha256(held[0]), backbone.fingerprint(held[0])
+        network.weights = weights.load(settings.weights, cache, config.run.seed)
+        return weights.sha256(network.weights), backbone.fingerprint(network.weights)
 
     sha256, fingerprint = world.on_root(load)
     store = Cache(cache, fingerprint, backbone.FEATURES)
     world.on_root(store.create)
-    own = held[0] if held else None
     extracted = extract(
-        plan.root, plan.files, plan.digests, settings, config.run.device, own, store, world, progress
+        plan.root, plan.files, plan.digests, settings, network, store, world, progress
     )
     return Features(
         reader=CacheReader(store, extracted.known),
@@ -147,7 +146,7 @@ def _from_images(
             "images_per_second": _rate(extracted),
         },
         shares=extracted.shares,
-        weights=own,
+        network=network,
     )
 
 
@@ -189,7 +188,7 @@ def _from_texts(plan: Plan, world: World) -> Features:
         backbone=None,
         bottlenecks={"computed": 0, "reused": None, "seconds": None, "images_per_second": None},
         shares=world.collect(Share(world.rank, world.host)),
-        weights=None,
+        network=None,
     )
 
 

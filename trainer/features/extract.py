@@ -20,10 +20,9 @@ from trainer.arrays import ByteArray, Float32Array
 from trainer.config import Backbone
 from trainer.data.images import BadFile, SourceFile, Unreadable
 from trainer.errors import DataError
-from trainer.features import backbone
+from trainer.features.backbone import FrozenBackbone, batch_size
 from trainer.features.cache import Cache, Known, ShardWriter
 from trainer.features.preprocess import SIDE, pixels
-from trainer.features.weights import Weights
 from trainer.progress import Progress
 from trainer.world.comm import World
 from trainer.world.queue import WorkQueue
@@ -76,8 +75,7 @@ def extract(
     files: Sequence[SourceFile],
     digests: Sequence[bytes],
     settings: Backbone,
-    device: str,
-    weights: Weights | None,
+    network: FrozenBackbone,
     cache: Cache,
     world: World,
     progress: Progress,
@@ -89,8 +87,7 @@ def extract(
         files: All files of the run.
         digests: (files,) their SHA-256.
         settings: The backbone section of the configuration.
-        device: `auto` or `cpu`.
-        weights: On rank 0 alone.
+        network: Its weights are there on rank 0 alone.
         cache: Where bottlenecks are kept.
     Raises:
         DataError: A file changed while it was read.
@@ -105,12 +102,14 @@ def extract(
     unread: list[BadFile] = []
     if missing:
         progress.say(f"Bottlenecks: {len(missing):,} to compute on {world.size} ranks")
-        share.device, network = _set_up(settings, device, weights, world)
+        share.device = network.device
+        world.use_horovod()
+        network.weights = world.share(network.weights)
         job = _Job(
             root=root,
             work=[(first[digest], digest) for digest in missing],
             conflicts=conflicts,
-            size=backbone.batch_size(settings, share.device),
+            size=batch_size(settings, share.device),
             network=network,
         )
         unread = _compute(job, ShardWriter(cache), share, world, progress)
@@ -149,15 +148,6 @@ def _forget_damaged(
     for path in sorted(damaged):
         progress.warn(f"{path}: damaged shard, computed anew (its bottlenecks were changed)")
     known.forget(damaged)
-
-
-def _set_up(
-    settings: Backbone, device: str, weights: Weights | None, world: World
-) -> tuple[str, Compute]:
-    """Load TensorFlow and Horovod on every rank, and give every rank the weights of rank 0."""
-    kind = backbone.set_up_tensorflow(len(world.cores), world.local_rank, device)
-    world.use_horovod()
-    return kind, backbone.FrozenBackbone(world.share(weights))
 
 
 @dataclass

@@ -15,7 +15,6 @@ from trainer.arrays import FloatArray
 from trainer.errors import DataError
 from trainer.features.backbone import FrozenBackbone
 from trainer.features.preprocess import RECIPE, SIDE
-from trainer.features.weights import Weights
 from trainer.rundir import write_folder
 
 HEAD, LABELS, ABOUT, CARD = "head.npz", "labels.txt", "about.json", "README.md"
@@ -46,7 +45,7 @@ def save_model(
     folder: Path,
     head: tuple[FloatArray, FloatArray],
     about: About,
-    weights: Weights | None,
+    network: FrozenBackbone | None,
     accuracy: str,
 ) -> None:
     """Write `model/`, whole or not at all.
@@ -55,29 +54,36 @@ def save_model(
         folder: Where to.
         head: W (features, classes) and b (classes,).
         about: What it is.
-        weights: The backbone's; None for a head on bottleneck texts alone.
+        network: The backbone; None for a head on bottleneck texts alone.
         accuracy: A sentence for the model card.
     """
 
     def fill(path: Path) -> None:
-        if weights is not None:
-            _save_network(path, head, weights)
+        if network is not None:
+            _save_network(path, head, network)
         packed = io.BytesIO()
         np.savez(packed, W=head[0], b=head[1])
         (path / HEAD).write_bytes(packed.getvalue())
-        lines = [json.dumps(name, ensure_ascii=False)[1:-1] for name in about.classes]
-        (path / LABELS).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", errors="surrogateescape")
+        lines = "".join(f"{_one_line(name)}\n" for name in about.classes)
+        (path / LABELS).write_text(lines, encoding="utf-8")
         (path / ABOUT).write_text(json.dumps(asdict(about), indent=2) + "\n", encoding="ascii")
-        (path / CARD).write_text(_card(about, accuracy), encoding="utf-8", errors="backslashreplace")
+        (path / CARD).write_text(_card(about, accuracy), encoding="utf-8")
 
     write_folder(folder, fill)
 
 
-def _save_network(path: Path, head: tuple[FloatArray, FloatArray], weights: Weights) -> None:
+def _one_line(name: str) -> str:
+    """A class name as it is, or escaped where it holds line ends or bytes that are no text."""
+    return name if name.isprintable() else json.dumps(name)[1:-1]
+
+
+def _save_network(
+    path: Path, head: tuple[FloatArray, FloatArray], network: FrozenBackbone
+) -> None:
     """A SavedModel of a plain tf.Module, which Keras 2 and 3, and plain TensorFlow, all read."""
     import tensorflow as tf
 
-    backbone = FrozenBackbone(weights)
+    backbone = network.function
     matrix, bias = (tf.constant(part, tf.float64) for part in head)
 
     class Retrained(tf.Module):  # type: ignore[misc]
@@ -87,7 +93,7 @@ def _save_network(path: Path, head: tuple[FloatArray, FloatArray], weights: Weig
             input_signature=[tf.TensorSpec([None, SIDE, SIDE, 3], tf.uint8, name="pixels")]
         )
         def __call__(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-            (bottlenecks,) = backbone.function(pixels)
+            (bottlenecks,) = backbone(pixels)
             logits = tf.matmul(tf.cast(bottlenecks, tf.float64), matrix) + bias
             return {
                 "bottlenecks": bottlenecks,
@@ -105,10 +111,11 @@ def _card(about: About, accuracy: str) -> str:
         if about.images
         else "A softmax layer on bottlenecks that retrain.py made; the network is not in it."
     )
-    limits = f"\n**{about.weights_note[:1].upper()}{about.weights_note[1:]}.**\n" if about.weights_note else ""
-    names = ", ".join(f"`{name}`" for name in about.classes)
+    note = about.weights_note
+    limits = f"\n**{note[:1].upper()}{note[1:]}.**\n" if note else ""
+    names = ", ".join(f"`{_one_line(name)}`" for name in about.classes)
     return (
-        f"# {about.name}\n\n{kind}\n{limits}\n{accuracy}\n\nClasses: {names}.\n\n"
+        f"# {_one_line(about.name)}\n\n{kind}\n{limits}\n{accuracy}\n\nClasses: {names}.\n\n"
         "It knows these classes only, and says one of them for any picture. It was scored on\n"
         "pictures like those it was trained on; expect less on others.\n"
     )

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cache gives back what was put in, or nothing: never something else."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trainer.features import cache as module
+from trainer.features.cache import Cache, Known, ShardWriter
+from trainer.progress import Progress
+
+FEATURES = 7
+
+
+def digest(number: int) -> bytes:
+    return hashlib.sha256(str(number).encode()).digest()
+
+
+def row(number: int) -> np.ndarray:
+    return np.arange(number, number + FEATURES, dtype=np.float32)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Cache:
+    cache = Cache(tmp_path, "f" * 64, FEATURES)
+    cache.create()
+    return cache
+
+
+def fill(store: Cache, numbers: range) -> None:
+    writer = ShardWriter(store)
+    for number in numbers:
+        writer.add(digest(number), row(number))
+    writer.commit()
+
+
+def read(store: Cache, progress: Progress | None = None) -> Known:
+    return store.read_index(progress or Progress())
+
+
+def test_rows_come_back_bit_for_bit_in_the_order_asked(store: Cache) -> None:
+    fill(store, range(5))
+    fill(store, range(5, 9))
+    wanted = [8, 0, 3, 5]
+    rows = store.read_rows(read(store), [digest(number) for number in wanted])
+    assert rows.tobytes() == np.array([row(number) for number in wanted]).tobytes()
+
+
+def test_digests_that_end_in_zero_bytes_are_kept_whole(store: Cache) -> None:
+    writer = ShardWriter(store)
+    writer.add(b"\1" * 30 + b"\0\0", row(1))
+    writer.add(bytes(32), row(2))
+    writer.commit()
+    rows = store.read_rows(read(store), [bytes(32), b"\1" * 30 + b"\0\0"])
+    assert rows.tolist() == [row(2).tolist(), row(1).tolist()]
+
+
+def test_unreadable_content_is_kept_with_its_reason(store: Cache) -> None:
+    writer = ShardWriter(store)
+    writer.add_unreadable(digest(1), "is empty")
+    writer.commit()
+    known = read(store)
+    assert known.unreadable == {digest(1): "is empty"}
+    assert digest(1) in known
+
+
+def test_open_shard_is_invisible_until_it_is_committed(store: Cache) -> None:
+    writer = ShardWriter(store)
+    writer.add(digest(1), row(1))
+    assert digest(1) not in read(store)
+    writer.commit()
+    assert digest(1) in read(store)
+
+
+def test_rows_are_committed_after_5_seconds_then_at_growing_intervals(
+    store: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    writer = ShardWriter(store)
+    committed = []
+    for second in range(100):
+        now = 100.0 + second
+        writer.add(digest(second), row(second))
+        before = len(list(store.folder.glob("*.shard")))
+        writer.commit_if_due()
+        if len(list(store.folder.glob("*.shard"))) > before:
+            committed.append(second)
+    assert committed == [5, 15, 35, 65, 95]
+
+
+@pytest.mark.parametrize("place", ["magic", "header", "index", "end"])
+def test_damaged_shard_is_passed_over_with_a_warning(store: Cache, place: str) -> None:
+    fill(store, range(3))
+    fill(store, range(3, 6))
+    path = sorted(store.folder.glob("*.shard"))[0]
+    content = bytearray(path.read_bytes())
+    if place == "end":
+        del content[-1]
+    else:
+        position = {"magic": 0, "header": 20, "index": len(content) - 3 * FEATURES * 4 - 5}[place]
+        content[position] ^= 0xFF
+    path.write_bytes(bytes(content))
+    progress = Progress()
+    known = read(store, progress)
+    assert sorted(known.places) == sorted(digest(number) for number in range(3, 6))
+    assert str(path) in progress.warnings[0]
+
+
+def test_changed_bottleneck_is_noticed(store: Cache) -> None:
+    fill(store, range(3))
+    (path,) = store.folder.glob("*.shard")
+    assert read(store).places[digest(0)][0].sound()
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 1
+    path.write_bytes(bytes(content))
+    assert not read(store).places[digest(0)][0].sound()
+
+
+def test_shard_of_another_fingerprint_is_not_mistaken(store: Cache, tmp_path: Path) -> None:
+    fill(store, range(3))
+    other = Cache(tmp_path, "e" * 64, FEATURES)
+    other.create()
+    for path in store.folder.glob("*.shard"):
+        path.rename(other.folder / path.name)
+    assert not other.read_index(Progress()).places
+
+
+def test_temporary_file_of_a_killed_writer_is_never_read(store: Cache) -> None:
+    fill(store, range(3))
+    (path,) = store.folder.glob("*.shard")
+    path.rename(path.with_name(f".{path.name}.host.1.tmp"))
+    assert not read(store).places

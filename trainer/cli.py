@@ -40,8 +40,8 @@ class Sectioned(click.Group):
 
         if args and args[0] not in self.commands:
             near = difflib.get_close_matches(args[0], list(self.commands), n=1)
-            hint = f"Did you mean {near[0]}?" if near else "See retrain --help."
-            raise click.UsageError(f"{args[0]}: no such command. {hint}")
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise click.UsageError(f"{args[0]}: no such command.{hint}")
         return super().resolve_command(ctx, args)
 
 
@@ -91,9 +91,9 @@ def run(
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--quick", is_flag=True, help="Open no image: list and count only.")
 def check(config: str, overrides: Sequence[str], quick: bool) -> int:
-    """Tell what `run` would find: images, classes, sets, weights; without TensorFlow.
+    """Tell what `run` would find in the data, without TensorFlow.
 
-    Ends with the exit code that `run` would end with for these reasons.
+    Images, classes, sets and weights; ends with the exit code that `run` would end with for these.
     """
     from trainer.check import check_source
     from trainer.config import load
@@ -128,7 +128,10 @@ def predict(
 @click.option("--ranks", type=int, default=2, show_default=True, help="Processes to start.")
 @click.option("--again", is_flag=True, help="Forget an earlier demo; start anew.")
 def demo(out: Path | None, ranks: int, again: bool) -> int:
-    """Train on aerial pictures of houses with and without pools that it draws itself."""
+    """Train on pictures that it draws itself.
+
+    They show houses with and without pools from the air, and lie beside the run directory.
+    """
     from trainer.demo import run_demo
 
     return run_demo(out or Path("runs/demo"), ranks, again)
@@ -139,18 +142,22 @@ def demo(out: Path | None, ranks: int, again: bool) -> int:
 def report(run_directory: Path) -> int:
     """Draw report.html of a run again from its files."""
     from trainer.report.page import write_report
+    from trainer.resume import is_done
     from trainer.rundir import RunDir
 
     directory = RunDir(run_directory)
-    directory.read_results()
+    results = directory.read_results()
+    whole = is_done(directory)
     write_report(directory)
+    if whole:  # the final mark covers the page
+        directory.write_complete(results)
     click.echo(directory.report)
     return DONE
 
 
 @retrain.command()
 def doctor() -> int:
-    """Tell what this machine offers, what is missing, and the command that mends it."""
+    """Tell what this machine offers, and how to mend what is missing."""
     from trainer.doctor import examine
 
     return examine()
@@ -158,7 +165,10 @@ def doctor() -> int:
 
 @retrain.command()
 def fetch() -> int:
-    """Put the pretrained ImageNet weights into the cache, where there is internet."""
+    """Put the pretrained ImageNet weights into the cache.
+
+    For a machine with internet; the cache is $RETRAIN_CACHE, else runs/.retrain-cache.
+    """
     from trainer.config import default_cache
     from trainer.features.weights import locate_imagenet
 
@@ -173,7 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     if debug:
         words.remove("--debug")
     try:
-        code = retrain.main(words, prog_name="retrain", standalone_mode=False)
+        code = retrain.main(words or ["--help"], prog_name="retrain", standalone_mode=False)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "retrain"
         fail(f"{error.format_message()}", f"See {command} --help.", USAGE)
@@ -193,4 +203,3 @@ def fail(message: str, todo: str, code: int) -> NoReturn:
     """Say what was found and what to do, and end."""
     click.echo(told(message, todo), err=True)
     sys.exit(code)
-

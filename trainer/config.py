@@ -8,6 +8,7 @@ accepted with their default, so that a configuration written today stays valid.
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import re
 from pathlib import Path
@@ -20,11 +21,13 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainValidator,
     ValidationError,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
-from trainer.errors import UsageError, listed
+from trainer.errors import UsageError
 
 Tree = dict[str, Any]
 
@@ -32,7 +35,7 @@ Tree = dict[str, Any]
 def _only(default: object) -> BeforeValidator:
     def check(value: object) -> object:
         if value != default:
-            raise ValueError(f"this version knows only {yaml_word(default)}")
+            raise ValueError(f"{yaml_word(default)}, all that this version knows")
         return value
 
     return BeforeValidator(check)
@@ -40,15 +43,37 @@ def _only(default: object) -> BeforeValidator:
 
 def _folder_name(name: str) -> str:
     if name in (".", "..") or re.search(r"[/\x00-\x1f\x7f]", name):
-        raise ValueError("wanted a name that can be a folder's")
+        raise ValueError("a name that can be a folder's")
     return name
+
+
+def _off_or_enough(folds: int) -> int:
+    if folds and not 4 <= folds <= 50:
+        raise ValueError("0 (off) or 4 to 50")
+    return folds
+
+
+def _path(value: object) -> str:
+    if not isinstance(value, str):
+        raise PydanticCustomError("string_type", "a text")
+    if not value:  # would mean the folder that one happens to be in
+        raise PydanticCustomError("string_too_short", "a text that is not empty")
+    return value
+
+
+PathText = Annotated[str, PlainValidator(_path)]
+"""A file or folder, by any name that it can have: pydantic's own str takes UTF-8 alone."""
 
 
 class Section(BaseModel):
     """A part of the configuration; unknown keys are errors and values do not change."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
     )
 
 
@@ -65,16 +90,19 @@ class Split(Section):
     @model_validator(mode="after")
     def _leave_some_to_train_on(self) -> Split:
         if self.validation + self.test >= 1:
-            raise ValueError("validation and test together must stay below 1")
+            raise ValueError(
+                f"data.split: found validation {self.validation:g} and test {self.test:g}; "
+                "together they must stay below 1"
+            )
         return self
 
 
 class Data(Section):
     """What to learn from: a folder of images, or of retrain.py's bottleneck files."""
 
-    images: str | None = None
+    images: PathText | None = None
     """A folder with one folder a class."""
-    bottlenecks: str | None = None
+    bottlenecks: PathText | None = None
     """Instead of images: a folder a class of retrain.py's .txt bottlenecks."""
     exclude: list[str] = []
     """Classes to leave out."""
@@ -107,7 +135,7 @@ class Backbone(Section):
 
     name: Literal["inception_v3"] = "inception_v3"
     """The network."""
-    weights: str = "imagenet"
+    weights: PathText = "imagenet"
     """`imagenet`, a file (.weights.h5 or .h5), or `random` (not pretrained)."""
     layer: Annotated[None, _only(None)] = None
     """Where the network is cut: its last pooling layer."""
@@ -146,14 +174,8 @@ class Head(Section):
 class Evaluate(Section):
     """How sure the result is made."""
 
-    folds: int = Field(10, ge=0, le=50)
+    folds: Annotated[int, AfterValidator(_off_or_enough)] = 10
     """Folds of the cross-validation: 0 (off), or 4 to 50."""
-
-    @model_validator(mode="after")
-    def _off_or_enough(self) -> Evaluate:
-        if 0 < self.folds < 4:
-            raise ValueError("evaluate.folds is 0 (off) or 4 to 50")
-        return self
 
 
 class Report(Section):
@@ -168,7 +190,7 @@ class Run(Section):
 
     seed: int = Field(0, ge=0, lt=2**32)
     """Seed of everything drawn at random: `random` weights, bootstrap. Not the split."""
-    cache: str | None = None
+    cache: PathText | None = None
     """Folder of the bottleneck cache; by default $RETRAIN_CACHE, else .retrain-cache beside the
     run directories."""
     device: Literal["auto", "cpu"] = "auto"
@@ -202,8 +224,19 @@ class Config(Section):
 
 
 def yaml_word(value: object) -> str:
-    """A value as one would write it in the file."""
-    return yaml.safe_dump(value, default_flow_style=True).removesuffix("\n").removesuffix("\n...")
+    """A value as one would write it in the file, on one line."""
+    for style in (None, '"'):  # double quotes alone keep line breaks within a line
+        text = yaml.safe_dump(
+            value,
+            default_flow_style=True,
+            default_style=style,
+            allow_unicode=True,
+            width=math.inf,
+        )
+        text = text.removesuffix("\n").removesuffix("\n...")
+        if "\n" not in text:
+            break
+    return text
 
 
 def known_keys(section: type[BaseModel] = Config, prefix: str = "") -> list[str]:
@@ -225,9 +258,11 @@ def load(source: str, overrides: list[str]) -> Config:
     Raises:
         UsageError: The file is not there or not YAML, a key is unknown, a value is wrong.
     """
+    if not source:
+        raise UsageError("'': neither a file nor a folder.", _EITHER)
     path = Path(source)
-    if path.is_dir():
-        tree: Tree = {"data": {"images": str(path)}}
+    if os.path.isdir(source):
+        tree: Tree = {"data": {"images": os.path.abspath(source)}}
         name = _printable(path.resolve().name)
     else:
         tree, name = _read_yaml(path), _printable(path.stem)
@@ -246,21 +281,19 @@ def _printable(name: str) -> str:
 def _read_yaml(path: Path) -> Tree:
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UsageError(
-            f"{path}: no such file or folder.",
-            "Give a configuration (.yaml) or a folder with one folder a class.",
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read as a configuration: {_short(error)}.") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: no configuration: not a text in UTF-8.", _EITHER) from None
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        found = "no such file or folder" if missing else f"cannot be read: {error.strerror}"
+        raise UsageError(f"{path}: {found}.", _EITHER) from None
     try:
-        tree = yaml.safe_load(text)
+        tree = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "not YAML"
+        where, problem = _yaml_problem(error, text)
         raise UsageError(
-            f"{path}{where}: broken YAML: {problem}.", "Mend the line; indent by spaces only."
+            f"{path}, line {where}: broken YAML: {problem}.",
+            "Mend the line; indent by spaces only.",
         ) from None
     if not isinstance(tree, dict):
         found = "nothing" if tree is None else type(tree).__name__
@@ -268,23 +301,46 @@ def _read_yaml(path: Path) -> Tree:
     return tree
 
 
+_EITHER = "Give a configuration (.yaml) or a folder with one folder a class."
 _SHORTEST = "The shortest configuration: data: {images: FOLDER}"
 
 
-def _short(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key that comes twice is an error, not a value lost in silence."""
+
+    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
+        mapping = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in mapping.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"{key.value} comes twice", problem_mark=key.start_mark
+                )
+            seen.add(str(key.value))
+        return mapping
+
+
+def _yaml_problem(error: yaml.YAMLError, text: str) -> tuple[int, str]:
+    """The line of a mistake, counted from 1, and what it is."""
+    if isinstance(error, yaml.reader.ReaderError):
+        line = text.count("\n", 0, error.position) + 1
+        return line, f"found the control character {error.character:#04x}"
+    assert isinstance(error, yaml.MarkedYAMLError)
+    mark = error.problem_mark
+    return (mark.line + 1 if mark else 1), str(error.problem).removeprefix("but ")
 
 
 def _override(tree: Tree, word: str) -> None:
     key, equals, text = word.partition("=")
-    if not equals or not key:
+    if not equals or not all(key.split(".")):
         raise UsageError(f"{word}: wanted key=value.", "For example: head.l2=0.01")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         value = text  # a path with a colon or a bracket is a path, not YAML
-    if key in ("data.images", "data.bottlenecks"):
+    if key in _NAMES and (value is not None or key in _SOURCES):
         value = text  # a folder may be named 2024, yes or null
+    if key in _SOURCES:
         _drop_other_source(tree, key)
     *sections, last = key.split(".")
     for section in sections:
@@ -295,6 +351,11 @@ def _override(tree: Tree, word: str) -> None:
             raise _unknown(key)
         tree = below
     tree[last] = value
+
+
+_SOURCES = ("data.images", "data.bottlenecks")
+_NAMES = (*_SOURCES, "name", "backbone.weights", "run.cache")
+"""Keys whose values are names: what follows the equals sign is taken as it stands."""
 
 
 def _drop_other_source(tree: Tree, key: str) -> None:
@@ -310,16 +371,21 @@ def _validate(tree: Tree, source: str) -> Config:
     except ValidationError as error:
         problems = error.errors(include_url=False)
     for problem in problems:
-        if problem["type"] == "extra_forbidden":
+        if problem["type"] in ("extra_forbidden", "invalid_key"):
             raise _unknown(_dotted(problem["loc"]))
     problem = problems[0]
     key = _dotted(problem["loc"])
     if key == "data" and problem["type"] == "missing":
         raise UsageError(f"{source}: data is missing.", _SHORTEST)
     if problem["type"] == "value_error" and isinstance(problem["input"], dict):
-        raise UsageError(f"{source}: {problem['ctx']['error']}.", _SHORTEST if key == "data" else "")
-    wanted = listed(list(dict.fromkeys(_wanted(p) for p in problems if _dotted(p["loc"]) == key)))
-    raise UsageError(f"{key}: found {_found(problem['input'])}; {wanted}.", _hint(problem["input"]))
+        raise UsageError(
+            f"{source}: {problem['ctx']['error']}.", _SHORTEST if key == "data" else ""
+        )
+    wanted = dict.fromkeys(_wanted(p) for p in problems if _dotted(p["loc"]) == key)
+    raise UsageError(
+        f"{key}: found {_found(problem['input'])}; wanted {' or '.join(wanted)}.",
+        _SHORTEST if key == "data" else _hint(problem),
+    )
 
 
 def _found(value: object) -> str:
@@ -327,14 +393,24 @@ def _found(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _hint(value: object) -> str:
-    if isinstance(value, str):
-        try:
-            float(value)
-        except ValueError:
-            return ""
-        return "Write numbers without quotes, and exponents with a point: 1.0e-3."
-    return ""
+def _hint(problem: Any) -> str:
+    value = problem["input"]
+    if value is None:
+        return "Leave the key out for its default."
+    if problem["type"] in _HINTS:
+        return _HINTS[problem["type"]]
+    try:
+        float(value if isinstance(value, str) else "")
+    except ValueError:
+        return ""
+    return "Write numbers without quotes, and exponents with a point: 1.0e-3."
+
+
+_HINTS = {
+    "string_type": "Put it in quotes.",
+    "list_type": "Write a list in brackets: [a, b].",
+    "model_type": "Put its keys below it, indented.",
+}
 
 
 def _dotted(loc: tuple[int | str, ...]) -> str:
@@ -349,39 +425,46 @@ def _dotted(loc: tuple[int | str, ...]) -> str:
 
 
 def _wanted(problem: Any) -> str:
-    context = problem.get("ctx", {})
     kind = problem["type"]
     if kind == "literal_error":
-        return f"wanted {context['expected']}"
+        return str(problem["ctx"]["expected"])
     if kind == "value_error":
-        return str(context["error"])
-    message = str(problem["msg"])
-    message = message.replace("Input should be a valid ", "wanted a ").replace(
-        "Input should be ", "wanted "
-    )
-    return message[0].lower() + message[1:]
+        return str(problem["ctx"]["error"])
+    message = str(problem["msg"]).replace("Input should be ", "")
+    return _WANTED.get(kind) or (f"a number {message}" if "than" in kind else message)
+
+
+_WANTED = {
+    "bool_type": "true or false",
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "list_type": "a list",
+    "model_type": "keys and values",
+    "string_too_short": "a text that is not empty",
+    "string_type": "a text",
+}
 
 
 def _unknown(key: str) -> UsageError:
     keys = known_keys()
-    near = difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
-    if not near:  # the last word may be right and its section forgotten
-        tails = {known.rsplit(".", 1)[-1]: known for known in reversed(keys)}
-        near = [
-            tails[tail]
-            for tail in difflib.get_close_matches(key.rsplit(".", 1)[-1], list(tails), n=1)
-        ]
+    tails = {known.rsplit(".", 1)[-1]: known for known in reversed(keys)}
+    tail = key.lower().rsplit(".", 1)[-1]
+    if tail in tails:  # the last word is right, its section wrong or forgotten
+        near = [tails[tail]]
+    else:
+        near = difflib.get_close_matches(key.lower(), keys, n=1)
+        near = near or [tails[word] for word in difflib.get_close_matches(tail, tails, n=1)]
     todo = f"Did you mean {near[0]}?" if near else "The keys: " + ", ".join(Config.model_fields)
     return UsageError(f"{key}: unknown key.", todo)
 
 
 def _with_absolute_paths(config: Config) -> Config:
     """Paths as they are from anywhere, so that a run can go on from another folder."""
-    source = {config.data.source_key.split(".")[1]: os.path.abspath(config.data.source)}
+    source = {config.data.source_key.split(".")[1]: _absolute(str(config.data.source))}
     weights = config.backbone.weights
     if weights not in ("imagenet", "random"):
-        weights = os.path.abspath(os.path.expanduser(weights))
-    cache = config.run.cache and os.path.abspath(os.path.expanduser(config.run.cache))
+        weights = _absolute(weights)
+    cache = config.run.cache and _absolute(config.run.cache)
     return config.model_copy(
         update={
             "data": config.data.model_copy(update=source),
@@ -389,6 +472,10 @@ def _with_absolute_paths(config: Config) -> Config:
             "run": config.run.model_copy(update={"cache": cache}),
         }
     )
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def differences(old: Tree, new: Tree, prefix: str = "") -> list[tuple[str, object, object]]:

@@ -79,8 +79,9 @@ def _probe(program: str) -> tuple[bool, str]:
 
 def _tensorflow() -> Finding:
     good, said = _probe(
-        "import tensorflow as tf; kinds = [d.device_type for d in tf.config.list_physical_devices()]"
-        "; print(tf.__version__, 'Keras', tf.keras.__version__, 'sees', *kinds)"
+        "import tensorflow as tf\n"
+        "kinds = [device.device_type for device in tf.config.list_physical_devices()]\n"
+        "print(tf.__version__, 'Keras', tf.keras.__version__, 'sees', *kinds)"
     )
     return Finding("TensorFlow", "ok" if good else "missing", said, "" if good else "make setup")
 

@@ -69,7 +69,7 @@ def _enter(
     run.create()
     held.enter_context(hold(run))
     open_directory(run, config, again)
-    log = held.enter_context(open(run.log, "a", encoding="utf-8", errors="backslashreplace"))
-    progress.also_to(log)
-    held.callback(progress.also_to, None)
+    held.enter_context(progress.logging_to(run.log))
     progress.say(record.opening())
+    if run.status() != "complete":
+        record.write()

@@ -20,9 +20,7 @@ from trainer.rundir import RunDir
 UNSURE = "(unsure)"
 
 
-def label_files(
-    run: Path, words: Sequence[str], form: str, top: int, min_confidence: float
-) -> int:
+def label_files(run: Path, words: Sequence[str], form: str, top: int, min_confidence: float) -> int:
     """Label files and write the answers to standard output.
 
     Args:
@@ -70,12 +68,11 @@ def _named(prediction: Prediction, classes: list[str], min_confidence: float) ->
 
 def _likeliest(prediction: Prediction, top: int) -> list[int]:
     assert prediction.probabilities is not None
-    return np.argsort(-prediction.probabilities, kind="stable")[:top].tolist()
+    order: list[int] = np.argsort(-prediction.probabilities, kind="stable")[:top].tolist()
+    return order
 
 
-def _line(
-    prediction: Prediction, classes: list[str], top: int, min_confidence: float
-) -> str:
+def _line(prediction: Prediction, classes: list[str], top: int, min_confidence: float) -> str:
     if prediction.probabilities is None:
         return f"{visible(prediction.path)}  error: {prediction.error}"
     unsure = not _named(prediction, classes, min_confidence)
@@ -88,8 +85,8 @@ def _line(
 
 def _row(prediction: Prediction, classes: list[str], min_confidence: float) -> str:
     """A CSV row; `unfamiliar` stays empty in this version."""
-    read = prediction.probabilities is not None
-    numbers: list[object] = prediction.probabilities.tolist() if read else [None] * len(classes)
+    probabilities = prediction.probabilities
+    numbers = [None] * len(classes) if probabilities is None else probabilities.tolist()
     named = _named(prediction, classes, min_confidence)
     return csv_line([prediction.path, named, *numbers, None, prediction.error])
 

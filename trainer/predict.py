@@ -142,7 +142,9 @@ def find_files(words: Sequence[str]) -> list[str]:
             continue
         below = sorted(_walk(word))
         if not below:
-            raise DataError(f"{word}: no files in this folder.", "Give images, or a folder of them.")
+            raise DataError(
+                f"{word}: no files in this folder.", "Give images, or a folder of them."
+            )
         found += below
     return found
 

@@ -12,10 +12,16 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
+from pathlib import Path
 from typing import TextIO
+
+from trainer.rundir import write_error
 
 FIRST_LINE_SECONDS = 5.0
 LONGEST_SILENCE_SECONDS = 60.0
+ERASE = "\r\x1b[K"
+"""Moves a terminal to the start of its line and empties it (ECMA-48: CR, EL)."""
 
 
 class Progress:
@@ -30,12 +36,26 @@ class Progress:
         """
         self._stream = stream
         self._terminal = terminal
-        self._log: TextIO | None = None
+        self._log: FileIO | None = None
         self.warnings: list[str] = []
 
-    def also_to(self, log: TextIO | None) -> None:
-        """Copy what is said to the run's log from now on; None ends it."""
-        self._log = log
+    @contextmanager
+    def logging_to(self, path: Path) -> Iterator[None]:
+        """Also append what is said to a log.
+
+        Raises:
+            RetrainError: It cannot be opened; later also where the disk is full.
+        """
+        try:
+            log = FileIO(str(path), "a")
+        except OSError as error:
+            raise write_error(path, None, error) from None
+        with log:
+            self._log = log
+            try:
+                yield
+            finally:
+                self._log = None
 
     def say(self, text: str) -> None:
         """Tell a step in one line."""
@@ -50,11 +70,15 @@ class Progress:
     def note(self, text: str) -> None:
         """Write to the log alone what the terminal is told in other words."""
         if self._log:
-            print(f"{time.strftime('%H:%M:%S')} {text}", file=self._log, flush=True)
+            line = f"{time.strftime('%H:%M:%S')} {text}\n".encode("utf-8", "backslashreplace")
+            try:
+                self._log.write(line)
+            except OSError as error:
+                raise write_error(Path(str(self._log.name)), len(line), error) from None
 
     def _emit(self, text: str) -> None:
         if self._stream:
-            print(text, file=self._stream, flush=True)
+            print(f"{ERASE if self._terminal else ''}{text}", file=self._stream, flush=True)
         self.note(text)
 
     @contextmanager
@@ -103,17 +127,22 @@ class Track:
             self._interval = min(2 * self._interval, LONGEST_SILENCE_SECONDS)
 
     def _draw(self, text: str, done: int) -> None:
-        room = shutil.get_terminal_size().columns - len(text) - 4
+        columns = shutil.get_terminal_size().columns
+        room = columns - len(text) - 4
         filled = round(room * done / max(1, self._total))
         bar = f"[{'=' * filled}{' ' * (room - filled)}] " if room >= 10 else ""
-        print(f"\r\x1b[K{bar}{text}"[: shutil.get_terminal_size().columns + 3],
-              end="", file=self._progress._stream, flush=True)
+        print(
+            ERASE + f"{bar}{text}"[: columns - 1],
+            end="",
+            file=self._progress._stream,
+            flush=True,
+        )
         self._drawn = True
 
     def erase(self) -> None:
         """Remove the bar; the stage says in a line what came of it."""
         if self._drawn:
-            print("\r\x1b[K", end="", file=self._progress._stream, flush=True)
+            print(ERASE, end="", file=self._progress._stream, flush=True)
 
 
 def _span(seconds: float) -> str:

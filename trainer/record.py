@@ -75,7 +75,8 @@ class Record:
         hosts = list(dict.fromkeys(self._world.hosts))
         note = f"; {self.weights_note}" if self.weights_note else ""
         ranks = f"{self._world.size} rank{'s' if self._world.size > 1 else ''}"
-        return f"retrain {trainer.__version__}: {self._config.name} on {ranks} ({', '.join(hosts)}){note}"
+        me = f"retrain {trainer.__version__}"
+        return f"{me}: {self._config.name} on {ranks} ({', '.join(hosts)}){note}"
 
     def add_findings(
         self,

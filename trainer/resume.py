@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import yaml
 
@@ -33,6 +34,7 @@ def open_directory(run: RunDir, config: Config, again: bool) -> None:
     run.clean()
     if again:
         run.clear()
+    run.stages.mkdir(exist_ok=True)
     if run.config.exists():
         _require_same_settings(run, config)
     else:
@@ -40,9 +42,12 @@ def open_directory(run: RunDir, config: Config, again: bool) -> None:
 
 
 def _require_same_settings(run: RunDir, config: Config) -> None:
-    old = yaml.safe_load(run.config.read_text(encoding="utf-8"))
+    try:
+        old = dict(yaml.safe_load(run.config.read_bytes()))
+    except (yaml.YAMLError, TypeError, ValueError):
+        raise UsageError(f"{run.config}: no configuration any more.", _WAYS_OUT) from None
     new = config.model_dump(mode="json")
-    found = [entry for entry in differences(old or {}, new) if entry[0] not in ANYWHERE]
+    found = [entry for entry in differences(old, new) if entry[0] not in ANYWHERE]
     if found:
         listed = "; ".join(
             f"{key} was {yaml_word(before)}, now {yaml_word(after)}" for key, before, after in found
@@ -60,7 +65,7 @@ def require_same_data(run: RunDir, plan: Plan, config: Config) -> None:
         UsageError: It was made with other data.
     """
     record = run.stage("plan")
-    now = {"data": plan.fingerprint(), "files": len(plan.files)}
+    now: dict[str, Any] = {"data": plan.fingerprint(), "files": len(plan.files)}
     if not record.exists():
         write_json(record, now)
         return
@@ -74,5 +79,8 @@ def require_same_data(run: RunDir, plan: Plan, config: Config) -> None:
 
 
 def is_done(run: RunDir) -> bool:
-    """Whether the run is complete, every file as the final mark says."""
-    return run.status() == "complete" and not run.damaged()
+    """Whether the run is complete, every file as the final mark says; asked in this order.
+
+    Results that are damaged cannot tell their status.
+    """
+    return not run.damaged() and run.status() == "complete"

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -57,13 +58,13 @@ class RunDir:
         return self.stages / f"{name}.json"
 
     def create(self) -> None:
-        """Make the folder.
+        """Make the folder, and nothing in it yet: it may turn out to be somebody else's.
 
         Raises:
             UsageError: It cannot be made or written.
         """
         try:
-            self.stages.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True)
             probe = self.path / f".write-test-{socket.gethostname()}-{os.getpid()}"
             probe.touch()
             probe.unlink()
@@ -82,7 +83,7 @@ class RunDir:
         try:
             results = json.loads(self.results.read_text(encoding="utf-8"))
             schema = results["schema"]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise DataError(
                 f"{self.path}: no run directory: results.json is not there.",
                 "Give the folder that `retrain run` named at its end, such as runs/NAME.",
@@ -129,28 +130,27 @@ class RunDir:
     def damaged(self) -> list[str]:
         """Files of a complete run that are not as the final mark says."""
         try:
-            expected = json.loads(self.complete.read_text(encoding="utf-8"))["files"]
-        except (OSError, ValueError, KeyError):
+            expected = dict(json.loads(self.complete.read_text(encoding="utf-8"))["files"])
+        except (OSError, ValueError, KeyError, TypeError):
             return [self.complete.name]
         present = self.marked_files()
         return sorted(name for name in expected if present.get(name) != expected[name])
 
     def foreign(self) -> bool:
         """Whether the folder holds files, and none that a run begins with."""
-        names = {path.name for path in self.path.iterdir()} - {"stages", "lock", "log.txt"}
-        return bool(names) and not self.config.exists()
+        names = {path.name for path in self.path.iterdir() if path.name[0] != "."}
+        return bool(names - {"stages", "lock", "log.txt"}) and not self.config.exists()
 
     def clear(self) -> None:
         """Remove what an earlier run left here; files that no run makes stay."""
-        for name in MADE:
+        for name in reversed(MADE):  # config.yaml last: until then the folder is seen to be a run's
             path = self.path / name
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(True)
-        self.stages.mkdir(exist_ok=True)
 
     def clean(self) -> None:
         """Remove temporary files of runs that were killed; only under the lock."""
-        for path in self.path.glob(".*.tmp"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in list(self.path.rglob(".*.tmp")):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _json(value: object) -> str:
@@ -189,8 +189,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
     """Write a folder whole or not at all: `fill` gets a temporary one, renamed when it is done."""
     temporary = _temporary(path)
-    temporary.mkdir()
     try:
+        temporary.mkdir()
         fill(temporary)
         if path.exists():
             shutil.rmtree(path)
@@ -240,6 +240,7 @@ def _take(run: RunDir) -> None:
     owner = {
         "host": socket.gethostname(),
         "pid": os.getpid(),
+        "started": _started(os.getpid()),
         "job": os.environ.get("SLURM_JOB_ID", ""),
         "since": time.strftime("%Y-%m-%d %H:%M:%S"),
     }
@@ -251,18 +252,24 @@ def _take(run: RunDir) -> None:
             continue
         except OSError as error:
             raise write_error(run.lock, None, error) from None
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(owner, file)
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                json.dump(owner, file)
+        except OSError as error:
+            run.lock.unlink()
+            raise write_error(run.lock, None, error) from None
         return
 
 
 def _wait_until_stale(lock: Path) -> None:
-    """Remove the lock of a process that is gone, once its heartbeat is old; else say who holds it."""
+    """Remove a lock whose process is gone and heartbeat old; else say who holds it."""
     try:
-        owner = json.loads(lock.read_text() or "{}")
-        while _age(lock) < OLD_HEARTBEAT_SECONDS and _gone(owner):
+        owner = _owner(lock)
+        gone = _gone(owner)
+        patience = time.monotonic() + OLD_HEARTBEAT_SECONDS + HEARTBEAT_SECONDS
+        while gone and _age(lock) < OLD_HEARTBEAT_SECONDS and time.monotonic() < patience:
             time.sleep(0.2)
-        if not _gone(owner) or _age(lock) < OLD_HEARTBEAT_SECONDS:
+        if not gone or _age(lock) < OLD_HEARTBEAT_SECONDS:
             raise UsageError(
                 f"{lock.parent}: held by a run on {owner.get('host', 'an unknown host')} "
                 f"(process {owner.get('pid')}, job {owner.get('job') or 'none'}) "
@@ -274,22 +281,60 @@ def _wait_until_stale(lock: Path) -> None:
         return
 
 
+def _owner(lock: Path) -> dict[str, Any]:
+    """Who holds a lock; nobody known where its writer was cut off."""
+    try:
+        return dict(json.loads(lock.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        return {}
+
+
 def _age(lock: Path) -> float:
     return time.time() - lock.stat().st_mtime
 
 
 def _gone(owner: dict[str, Any]) -> bool:
-    """Whether the lock's process surely runs no more; never guessed for another host's."""
+    """Whether the lock's process surely runs no more."""
     if owner.get("host") != socket.gethostname():
-        # The same job started anew elsewhere: Slurm requeues a job only when its old run is over.
-        return bool(owner.get("job")) and owner["job"] == os.environ.get("SLURM_JOB_ID")
+        return _job_gone(str(owner.get("job", "")))
     try:
         os.kill(int(owner["pid"]), 0)
-    except (ProcessLookupError, KeyError, ValueError):
-        return True
+        return _started(int(owner["pid"])) != str(owner["started"])
     except PermissionError:
         return False
-    return False
+    except (OSError, KeyError, TypeError, ValueError):
+        return True
+
+
+def _started(pid: int) -> str:
+    """When a process began, in ticks since boot; another one of the same number began later.
+
+    Empty for a process that was killed and that nobody has waited for.
+    Source: proc_pid_stat(5), fields 3 and 22; the name before them may hold blanks and brackets.
+    """
+    text = Path(f"/proc/{pid}/stat").read_text(encoding="latin-1")
+    fields = text.rpartition(")")[2].split()
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+def _job_gone(job: str) -> bool:
+    """Whether another host's Slurm job is over; without a job, or without Slurm, nobody knows."""
+    if not job:
+        return False
+    if job == os.environ.get("SLURM_JOB_ID"):
+        return True  # started anew: Slurm requeues a job only when its old run is over
+    try:
+        answer = subprocess.run(
+            ["squeue", "--noheader", "--jobs", job, "--format", "%T"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    if answer.returncode:
+        return "Invalid job id" in answer.stderr
+    return not answer.stdout.strip()
 
 
 def _beat(lock: Path, stop: threading.Event) -> None:

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from trainer.config import Config
+from trainer.config import Config, Data
 from trainer.data.plan import list_enough
-from trainer.errors import DONE, FAILED, RetrainError, told
+from trainer.errors import DONE, FAILED, RetrainError, UsageError, told
 from trainer.progress import Progress, to_stderr
 from trainer.rundir import RunDir
 from trainer.world import launch
@@ -38,16 +41,27 @@ def start(
         The exit code.
     """
     out = out or Path("runs") / config.name
+    _require_apart(out, config.data)
     if launch.in_world():
         return join(config, out, again)
     list_enough(config.data)  # what a listing shows is told before any rank is started
+    tensorflow = config.data.images is not None
+    where = launch.place(ranks, tensorflow, tensorflow and config.run.device == "auto")
     RunDir(out).create()
-    where = launch.place(ranks, config.data.images is not None)
     total = ranks or where.hosts * where.ranks_a_host
     if total == 1:
         return join(config, out, again)
     words = ["run", f"--out={out}", *(["--again"] if again else []), "--", source, *overrides]
     return launch.start(words, total, where)
+
+
+def _require_apart(out: Path, data: Data) -> None:
+    source = os.path.realpath(data.source)
+    if os.path.commonpath([source, os.path.realpath(out)]) == source:
+        raise UsageError(
+            f"--out {out}: lies in {data.source_key} {source}, where folders are classes.",
+            "Give a folder elsewhere with --out.",
+        )
 
 
 def join(config: Config, out: Path, again: bool) -> int:
@@ -60,11 +74,8 @@ def join(config: Config, out: Path, again: bool) -> int:
     stopping.install()
     world = connect(stopping)
     progress = to_stderr(launch.terminal_beyond_mpirun()) if world.rank == 0 else Progress()
-    try:
+    with ending_all(world):
         code = _work(config, out, again, world, progress)
-    except BaseException as error:
-        _end_all(world, error)
-        raise
     world.part()
     return launch.leave_outcome(code) if world.rank == 0 else _follow(code)
 
@@ -94,14 +105,24 @@ def _work(config: Config, out: Path, again: bool, world: World, progress: Progre
     return DONE
 
 
+@contextmanager
+def ending_all(world: World) -> Iterator[None]:
+    """End all ranks when this one fails alone, before any waits for it."""
+    try:
+        yield
+    except BaseException as error:
+        _end_all(world, error)
+        raise
+
+
 def _end_all(world: World, error: BaseException) -> None:
-    """Tell what happened on this rank alone, and end all ranks before any waits for it."""
+    """Tell what happened on this rank alone, and where."""
     where = f"rank {world.rank} on {world.host}: "
     if isinstance(error, RetrainError):
         print(told(where + error.message, error.todo), file=sys.stderr, flush=True)
         code = error.exit_code
     else:
-        traceback.print_exception(error)
+        traceback.print_exception(type(error), error, error.__traceback__)
         print(told(f"{where}{type(error).__name__}: {error}", ""), file=sys.stderr, flush=True)
         code = FAILED
     launch.leave_outcome(code)

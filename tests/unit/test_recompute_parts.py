@@ -31,7 +31,7 @@ def test_escapes_of_a_field_are_undone(field: str, name: str) -> None:
 
 @pytest.mark.parametrize("field", ["=1", "'a", "a\\b", "\\xf"])
 def test_a_field_that_no_escaping_gives_is_refused(field: str) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"leading|backslash"):
         unescape(field)
 
 
@@ -90,7 +90,7 @@ def test_of_losses_within_1e_4_the_stronger_l2_is_taken() -> None:
 
 @pytest.mark.parametrize("classes", [2, 3])
 def test_a_head_equals_scikit_learns_on_more_features_than_rows(classes: int) -> None:
-    from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
+    from sklearn.linear_model import LogisticRegression
 
     generator = np.random.default_rng(0)
     x, labels = generator.normal(size=(40, 90)), np.arange(40) % classes
@@ -109,7 +109,8 @@ def test_a_class_that_a_fit_lacks_gets_probability_0() -> None:
     x = np.random.default_rng(0).normal(size=(10, 3))
     fitting = Fitting(x, np.arange(10) % 2 * 2, np.ones(10), 3)
     values = fitting.probabilities(fitting.path([0.1])[0], x)
-    assert np.all(values[:, 1] == 0) and np.allclose(values.sum(axis=1), 1)
+    assert np.all(values[:, 1] == 0)
+    assert np.allclose(values.sum(axis=1), 1)
 
 
 def test_every_source_of_predictions_has_a_block_of_results() -> None:

@@ -74,15 +74,11 @@ def _predictions(dataset: Dataset, fitted: Fitted, test: FloatArray) -> list[Pre
         )
     if fitted.out_of_fold is not None:
         strength = np.array(fitted.fold_l2)[dataset.folds]
-        found.append(
-            Predictions("oof", development, fitted.out_of_fold, dataset.folds, strength)
-        )
+        found.append(Predictions("oof", development, fitted.out_of_fold, dataset.folds, strength))
     return found
 
 
-def _sections(
-    dataset: Dataset, predictions: list[Predictions], config: Config
-) -> dict[str, Any]:
+def _sections(dataset: Dataset, predictions: list[Predictions], config: Config) -> dict[str, Any]:
     """`headline`, `test`, `validation`, `cross_validation` and `before` of results.json."""
     training = dataset.labels[dataset.positions(TRAINING)]
     majority = majority_class(training, len(dataset.classes))

@@ -114,9 +114,7 @@ def deal_dataset(plan: Plan, unreadable: Sequence[BadFile], config: Config) -> D
     ]
     gathered = gather_items([file for file, _ in pairs], [digest for _, digest in pairs])
     split = config.data.split
-    dealt = deal(
-        gathered.items, split.validation, split.test, config.data.source_key, plan.classes
-    )
+    dealt = deal(gathered.items, split.validation, split.test, config.data.source_key, plan.classes)
     dataset = Dataset(plan.classes, gathered, dealt, bad, plan.found, 0)
     if config.evaluate.folds:
         items = dataset.items(dataset.development)

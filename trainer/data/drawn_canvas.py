@@ -236,8 +236,9 @@ class Pen:
         """A shadow, or with little depth (0 to 255) the tint of a mown stripe."""
         self.canvas.layers[2].polygon(self._flat(points), fill=depth)
 
-    def cast(self, points: Points, height: float, base: float = 0.0,
-             top: Points | None = None) -> None:
+    def cast(
+        self, points: Points, height: float, base: float = 0.0, top: Points | None = None
+    ) -> None:
         """The shadow of a body between two heights, metres, which may narrow towards its top."""
         light = self.canvas.light
         fall = -light.sun * light.shadow_slope * self.scale / self.zoom
@@ -258,8 +259,9 @@ class Pen:
         ImageDraw.Draw(mask).polygon(moved, fill=255)
         return mask, (left, top)
 
-    def paste(self, surface: Image.Image, mask: Image.Image, corner: tuple[int, int],
-              rough: int = 0) -> None:
+    def paste(
+        self, surface: Image.Image, mask: Image.Image, corner: tuple[int, int], rough: int = 0
+    ) -> None:
         """Lay a ready surface in full light on the canvas, its corner in the layers' pixels."""
         box = (*corner, corner[0] + mask.width, corner[1] + mask.height)
         self.canvas.colour.paste(surface, box, mask)

@@ -24,11 +24,24 @@ from trainer.data.drawn_canvas import (
 )
 
 BLUES: list[Colour] = [
-    (84, 162, 178), (72, 138, 180), (106, 180, 190), (58, 112, 156), (76, 130, 146), (96, 152, 196),
+    (84, 162, 178),
+    (72, 138, 180),
+    (106, 180, 190),
+    (58, 112, 156),
+    (76, 130, 146),
+    (96, 152, 196),
 ]
 ROOFS: list[Colour] = [
-    (168, 92, 66), (150, 78, 58), (186, 118, 88), (122, 90, 74), (104, 104, 110), (84, 86, 94),
-    (136, 132, 128), (70, 66, 66), (158, 146, 128), (120, 70, 60),
+    (168, 92, 66),
+    (150, 78, 58),
+    (186, 118, 88),
+    (122, 90, 74),
+    (104, 104, 110),
+    (84, 86, 94),
+    (136, 132, 128),
+    (70, 66, 66),
+    (158, 146, 128),
+    (120, 70, 60),
 ]
 STONES: list[Colour] = [(206, 196, 178), (190, 184, 176), (176, 150, 124), (162, 118, 90)]
 PAINTS: list[Colour] = [(224, 224, 224), (60, 62, 66), (150, 152, 156), (150, 44, 40), (34, 34, 38)]
@@ -136,9 +149,9 @@ def crown(pen: Pen, radius: float, height: float, colour: Colour, kind: str = "b
     surface, mask = Image.fromarray(as_bytes(values)), Image.fromarray(inside).convert("L")
     size = (side * OVERSAMPLING, side * OVERSAMPLING)
     corner = pen.pixel(0j) - complex(*size) / 2
-    near = Image.Resampling.NEAREST
-    pen.paste(surface.resize(size, near), mask.resize(size, near),
-              (int(corner.real), int(corner.imag)), rough=14)
+    surface = surface.resize(size, Image.Resampling.NEAREST)
+    mask = mask.resize(size, Image.Resampling.BILINEAR)
+    pen.paste(surface, mask, (int(corner.real), int(corner.imag)), rough=14)
 
 
 def _sunlit(pen: Pen, dome: Float32Array) -> Float32Array:

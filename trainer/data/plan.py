@@ -79,9 +79,7 @@ def make_plan(data: Data, world: World, progress: Progress) -> Plan:
             f"{listing.outside:,} files or links in {data.source_key} lie in no class folder and "
             "are passed over"
         )
-    digests = world.collect(
-        _hash(data.source, listing.files[world.rank :: world.size], world)
-    )
+    digests = world.collect(_hash(data.source, listing.files[world.rank :: world.size], world))
     world.agree()
     return assemble(data.source, listing, _interleave(digests, len(listing.files)))
 
@@ -132,7 +130,7 @@ def require_readable(bad: Sequence[BadFile], found: int, data: Data) -> None:
     if len(bad) > data.max_bad * found:
         first = listed([f"{file.path} {file.reason}" for file in bad], 3)
         raise DataError(
-            f"{data.source_key} {data.source}: {len(bad):,} of {found:,} files cannot be used, more "
-            f"than data.max_bad={data.max_bad:g} allows.",
+            f"{data.source_key} {data.source}: {len(bad):,} of {found:,} files cannot be used, "
+            f"more than data.max_bad={data.max_bad:g} allows.",
             f"First: {first}. Mend or remove them, or raise data.max_bad.",
         )

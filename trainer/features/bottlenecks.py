@@ -28,7 +28,9 @@ from trainer.world.comm import World
 class Reader(Protocol):
     """Where bottlenecks are read from, again and again."""
 
-    features: int
+    @property
+    def features(self) -> int:
+        """Numbers in a bottleneck."""
 
     def read(self, items: Sequence[Item]) -> Float32Array:
         """(items, features) float32, in the order asked."""
@@ -168,7 +170,7 @@ def _unreadable(plan: Plan, extracted: Extracted) -> list[BadFile]:
 def _from_texts(plan: Plan, world: World) -> Features:
     """Parse every text once, spread over the ranks, to learn which cannot be used."""
     mine = range(world.rank, len(plan.files), world.size)
-    outcomes = dict(sum(world.collect([_length(plan, number) for number in mine]), []))
+    outcomes = dict(world.join([_length(plan, number) for number in mine]))
     lengths = [found for found in outcomes.values() if isinstance(found, int)]
     if not lengths:
         first = f" {plan.files[0].path} {outcomes[0]}." if outcomes else ""

@@ -63,7 +63,7 @@ class Shard:
     def sound(self) -> bool:
         """Whether every bottleneck is as it was written; reads them all."""
         checks = [zlib.crc32(row.tobytes()) for row in self.table()]
-        return checks == self.entries["crc"].tolist()
+        return bool(checks == self.entries["crc"].tolist())
 
 
 @dataclass
@@ -232,10 +232,8 @@ class ShardWriter:
 
     def _encode(self) -> bytes:
         table = np.array(self._rows, "<f4").reshape(len(self._rows), self._cache.features)
-        index = np.array(
-            [(digest, zlib.crc32(row.tobytes())) for digest, row in zip(self._digests, table)],
-            ENTRY,
-        ).tobytes()
+        checks = [zlib.crc32(row.tobytes()) for row in table]
+        index = np.array(list(zip(self._digests, checks, strict=True)), ENTRY).tobytes()
         header = json.dumps(
             {
                 "fingerprint": self._cache.fingerprint,

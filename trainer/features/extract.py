@@ -104,6 +104,7 @@ def extract(
         progress.say(f"Bottlenecks: {len(missing):,} to compute on {world.size} ranks")
         share.device = network.device
         world.use_horovod()
+        world.agree()
         network.weights = world.share(network.weights)
         job = _Job(
             root=root,
@@ -117,7 +118,7 @@ def extract(
     shares = world.collect(share)
     return Extracted(
         known=known,
-        unread=sum(world.collect(unread), []),
+        unread=world.join(unread),
         computed=sum(one.images for one in shares),
         seconds=time.monotonic() - started,
         shares=shares,
@@ -139,12 +140,10 @@ def _contents(
     return first, conflicts
 
 
-def _forget_damaged(
-    known: Known, digests: list[bytes], world: World, progress: Progress
-) -> None:
+def _forget_damaged(known: Known, digests: list[bytes], world: World, progress: Progress) -> None:
     """Check the bottlenecks that will be used, each rank some shards; pass over damaged ones."""
     mine = known.shards_of(digests)[world.rank :: world.size]
-    damaged = set(sum(world.collect([shard.path for shard in mine if not shard.sound()]), []))
+    damaged = set(world.join([shard.path for shard in mine if not shard.sound()]))
     for path in sorted(damaged):
         progress.warn(f"{path}: damaged shard, computed anew (its bottlenecks were changed)")
     known.forget(damaged)
@@ -180,11 +179,11 @@ def _compute(
     total = len(job.work)
     with world.queue(job.grains()) as queue, progress.track("Bottlenecks", total) as track:
         for batch in _decoded(job, queue, share, len(world.cores)):
+            if world.stop_requested:
+                break
             unread += batch.unread
             _keep(batch, job, writer, share)
             track.reach(min(queue.given * job.size, total))
-            if world.stop_requested:
-                break
     writer.commit()
     world.agree()
     return unread

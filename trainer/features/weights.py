@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import socket
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -25,9 +24,7 @@ from trainer.rundir import write_bytes
 
 NOT_PRETRAINED = "not pretrained: the backbone's weights are random"
 NOTOP = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
-IMAGENET_URL = (
-    f"https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/{NOTOP}"
-)
+IMAGENET_URL = f"https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/{NOTOP}"
 IMAGENET_MD5 = "bcbd6486424b2319ff4ef7d526e38f63"  # as Keras checks it
 DOWNLOAD_SECONDS = 10
 
@@ -141,7 +138,7 @@ def locate_imagenet(cache: Path) -> Path:
     try:
         with urllib.request.urlopen(IMAGENET_URL, timeout=DOWNLOAD_SECONDS) as answer:
             content = answer.read()
-    except (urllib.error.URLError, OSError, socket.timeout) as error:
+    except (urllib.error.URLError, OSError) as error:
         raise DataError(
             f"backbone.weights imagenet: not in {places[0].parent} nor {target.parent}, and not "
             f"to be downloaded ({getattr(error, 'reason', error)}).",
@@ -150,7 +147,8 @@ def locate_imagenet(cache: Path) -> Path:
         ) from None
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != IMAGENET_MD5:
         raise DataError(
-            f"backbone.weights imagenet: {IMAGENET_URL} gave another file than Keras' ({len(content):,} bytes).",
+            f"backbone.weights imagenet: {IMAGENET_URL} gave another file than Keras' "
+            f"({len(content):,} bytes).",
             "Something between here and there answers in its place; put the file there by hand.",
         )
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -135,9 +135,7 @@ class CrossValidation:
         self._settings = settings
         self._progress = progress
         folds = range(development.fold_count)
-        self._choosers = {
-            fold: development.choosing_folds(fold) for fold in folds
-        }
+        self._choosers = {fold: development.choosing_folds(fold) for fold in folds}
         self._subsets: list[Subset] = []
         self._numbers: dict[Left, int] = {}
         for left in self._planned(folds):
@@ -153,18 +151,14 @@ class CrossValidation:
 
     def _planned(self, folds: range) -> list[Left]:
         singles = [frozenset({fold}) for fold in folds]
-        pairs = {
-            frozenset({fold, other}) for fold in folds for other in self._choosers[fold]
-        }
+        pairs = {frozenset({fold, other}) for fold in folds for other in self._choosers[fold]}
         nested = sorted(pairs, key=sorted) if self._settings.l2 == "auto" else []
         return [frozenset(), *singles, *nested]
 
     def _add(self, fitted: BoolArray) -> None:
         balanced = self._settings.class_weight == "balanced"
         development = self._development
-        self._subsets.append(
-            make_subset(fitted, development.labels, development.classes, balanced)
-        )
+        self._subsets.append(make_subset(fitted, development.labels, development.classes, balanced))
 
     def _cells(self) -> IntArray:
         """Rows that every fit treats alike: by fold and set, and by class where it has a weight."""
@@ -172,14 +166,14 @@ class CrossValidation:
         cells = 2 * development.folds + development.validation
         if self._settings.class_weight == "balanced":
             cells = cells * development.classes + development.labels
-        _, numbers = np.unique(cells, return_inverse=True)
-        return numbers.astype(np.int64)
+        numbers: IntArray = np.unique(cells, return_inverse=True)[1].astype(np.int64)
+        return numbers
 
     def fit(self) -> Fitted:
         """Choose, fit and score; Collective."""
         choice, fold_l2 = self._chosen()
         folds = range(self._development.fold_count)
-        l2 = choice.l2 if choice else float(self._settings.l2)  # type: ignore[arg-type]
+        l2 = choice.l2 if choice else float(self._settings.l2)
         heads = [0, *(self._numbers[frozenset({fold})] for fold in folds)]
         strengths = [l2, *fold_l2]
         if self._training < len(self._subsets):
@@ -206,16 +200,15 @@ class CrossValidation:
 
     def _own_fold(self, scores: FloatArray) -> FloatArray:
         items = np.arange(len(self._development.folds))
-        return scores[items, 1 + self._development.folds]
+        own: FloatArray = scores[items, 1 + self._development.folds]
+        return own
 
     def _refit(self, heads: list[int], strengths: list[float]) -> list[Minimum]:
         starts = np.zeros((len(heads), self._objective.size))
         self._progress.say(f"Head: {len(heads)} fits at the chosen L2")
         if strengths[0] in self._curvatures:
             self._objective.preconditioner.adapt(self._curvatures[strengths[0]])
-        return solve(
-            self._objective, np.array(heads), starts, np.array(strengths), FINAL_TOLERANCE
-        )
+        return solve(self._objective, np.array(heads), starts, np.array(strengths), FINAL_TOLERANCE)
 
     def _probabilities(self, heads: list[int], minima: list[Minimum]) -> FloatArray:
         """(items, heads, classes) by every head, of every item; Collective."""
@@ -352,4 +345,3 @@ class Table:
             self.accuracies[place],
             int((self.weights > 0).sum()),
         )
-

@@ -77,9 +77,7 @@ def _one_line(name: str) -> str:
     return name if name.isprintable() else json.dumps(name)[1:-1]
 
 
-def _save_network(
-    path: Path, head: tuple[FloatArray, FloatArray], network: FrozenBackbone
-) -> None:
+def _save_network(path: Path, head: tuple[FloatArray, FloatArray], network: FrozenBackbone) -> None:
     """A SavedModel of a plain tf.Module, which Keras 2 and 3, and plain TensorFlow, all read."""
     import tensorflow as tf
 

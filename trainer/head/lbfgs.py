@@ -26,7 +26,6 @@ MOST_NEWTON_STEPS = 20
 MOST_CONJUGATE_STEPS = 100
 
 
-
 @dataclass(frozen=True)
 class At:
     """Asks for the loss and the gradient at a point."""

@@ -78,9 +78,7 @@ class Objective:
         self._mean, self._deviation = found.combine(np.ones(len(found.count)))
         self._used = useful(self._mean, self._deviation)
         self._standardise()
-        self._largest = max(1.0, float(
-            rows.world.largest(np.abs(rows.values).max(initial=0.0))
-        ))
+        self._largest = max(1.0, float(rows.world.largest(np.abs(rows.values).max(initial=0.0))))
         self.preconditioner = Preconditioner(rows, classes)
         self._add_heads(found, labels, cells, subsets)
 

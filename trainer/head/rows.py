@@ -157,7 +157,8 @@ def moments(rows: Rows, cells: IntArray, cell_count: int) -> Moments:
     mean = rows.exact_sum(sums, count[:, None] * largest) / divisor
 
     def squares(block: slice) -> FloatArray:
-        return membership(block) @ (rows.values[block] - mean[own[block]]) ** 2
+        around: FloatArray = (rows.values[block] - mean[own[block]]) ** 2
+        return membership(block) @ around
 
     return Moments(count, mean, rows.exact_sum(squares, count[:, None] * (2 * largest) ** 2))
 

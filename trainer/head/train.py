@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trainer.arrays import FloatArray
+from trainer.arrays import Array, FloatArray
 from trainer.config import Config
 from trainer.data.dataset import Dataset
 from trainer.errors import UsageError
@@ -64,14 +64,14 @@ def _warn(fitted: Fitted, dataset: Dataset, config: Config, progress: Progress) 
     if choice and choice.items < FEW_CHOOSING_ITEMS:
         progress.warn(f"L2 was chosen by {choice.items} items only")
     for fold in fitted.lacking:
-        progress.warn(f"fold {fold} holds all items of a class: its head could not learn that class")
+        progress.warn(
+            f"fold {fold} holds all items of a class: its head could not learn that class"
+        )
     if fitted.unconverged:
         progress.warn(f"{fitted.unconverged} fits stopped short of their gradient norm")
 
 
-def score_items(
-    head: tuple[FloatArray, FloatArray], rows: FloatArray
-) -> FloatArray:
+def score_items(head: tuple[FloatArray, FloatArray], rows: Array) -> FloatArray:
     """Probabilities by a head: softmax(rows W + b) in float64.
 
     Args:

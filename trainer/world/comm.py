@@ -194,9 +194,11 @@ class World:
         lengths[self.rank] = len(content)
         lengths = self._transport.sum(lengths)
         joined = self._transport.gather(content, lengths)
-        return [
-            pickle.loads(part.tobytes()) for part in np.split(joined, np.cumsum(lengths)[:-1])
-        ]
+        return [pickle.loads(part.tobytes()) for part in np.split(joined, np.cumsum(lengths)[:-1])]
+
+    def join(self, values: list[T]) -> list[T]:
+        """The ranks' lists, joined in rank order, given to all; Collective."""
+        return [value for part in self.collect(values) for value in part]
 
     def on_root(self, work: Callable[[], T]) -> T:
         """Do something on rank 0 alone and give its result to all; Collective.
@@ -213,9 +215,9 @@ class World:
         result, failure = self.share(outcome)
         if failure:
             code, message, todo = failure
-            error = BY_CODE[code](message, todo)
-            error.agreed = True
-            raise error
+            shared = BY_CODE[code](message, todo)
+            shared.agreed = True
+            raise shared
         return result  # type: ignore[return-value]
 
     def queue(self, total: int) -> WorkQueue:

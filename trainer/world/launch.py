@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from types import FrameType
 
@@ -22,16 +24,14 @@ from trainer.world.stopping import ECHO_SECONDS, SIGNALS
 
 RANK_GIB = 2.0
 """Memory that a rank with TensorFlow is planned with."""
-LEAST_GIB = 0.5
-"""Memory below which a rank with TensorFlow cannot even start."""
+TEXT_RANK_GIB = 0.25
+"""The same for a rank without: a run on bottleneck texts."""
 MOST_RANKS = 16
 """Ranks a host when the user names no number."""
 OUTCOME = "RETRAIN_OUTCOME"
 """Names the file in which rank 0 leaves the exit code for the process that called mpirun."""
 TERMINAL = "RETRAIN_TERMINAL"
 """Set where the user's terminal, hidden from the ranks by mpirun, can redraw a bar."""
-KILL_SECONDS = 15
-"""Between mpirun's SIGTERM and its SIGKILL to a rank; ranks commit within 10."""
 
 
 @dataclass(frozen=True)
@@ -135,25 +135,26 @@ def leave_outcome(code: int) -> int:
     return 0
 
 
-def place(ranks: int | None, with_tensorflow: bool) -> Place:
+def place(ranks: int | None, with_tensorflow: bool, with_gpus: bool = True) -> Place:
     """How many ranks to start, and on how many hosts.
 
     Args:
         ranks: What the user asked for, on all hosts together; None picks.
         with_tensorflow: Whether each rank will hold TensorFlow.
+        with_gpus: Whether it may use a GPU.
     Raises:
         UsageError: More ranks than memory allows.
     """
     hosts = int(os.environ.get("SLURM_JOB_NUM_NODES", "1"))
     if ranks is None:
-        return Place(hosts, _gpus() or _ranks_by_cores(with_tensorflow))
+        return Place(hosts, (with_gpus and _gpus()) or _ranks_by_cores(with_tensorflow))
     if ranks < 1:
         raise UsageError(f"--ranks {ranks}: wanted at least 1.", "Leave it out to use all cores.")
     a_host = -(-ranks // hosts)
-    least = LEAST_GIB if with_tensorflow else LEAST_GIB / 4
-    if a_host * least > _memory_gib():
+    each = RANK_GIB if with_tensorflow else TEXT_RANK_GIB
+    if a_host * each > _memory_gib():
         raise UsageError(
-            f"--ranks {ranks}: each needs {least:g} GiB and more, and this machine has "
+            f"--ranks {ranks}: each needs about {each:g} GiB, and this machine has "
             f"{_memory_gib():.0f} GiB.",
             f"Leave --ranks out for {_ranks_by_cores(with_tensorflow)}, the best number here.",
         )
@@ -161,10 +162,15 @@ def place(ranks: int | None, with_tensorflow: bool) -> Place:
 
 
 def _gpus() -> int:
-    """GPUs of this host that the job may use, without loading TensorFlow."""
+    """GPUs of this host that the job may use, without loading TensorFlow.
+
+    Source: CUDA's programming guide, environment variables: the first word that names no device
+    (-1, say, or Slurm's NoDevFiles) ends the list.
+    """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return len([word for word in visible.split(",") if word.strip() and word != "NoDevFiles"])
+        words = (word.strip() for word in visible.split(","))
+        return len(list(takewhile(lambda word: word not in ("", "-1", "NoDevFiles"), words)))
     return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
 
 
@@ -173,7 +179,8 @@ def _ranks_by_cores(with_tensorflow: bool) -> int:
     if tasks.isdigit():
         return int(tasks)
     memory = int(_memory_gib() // RANK_GIB) if with_tensorflow else MOST_RANKS
-    return max(1, min(len(os.sched_getaffinity(0)), memory, MOST_RANKS))
+    cores = min(len(os.sched_getaffinity(0)), int(os.environ.get("SLURM_CPUS_ON_NODE", 1 << 20)))
+    return max(1, min(cores, memory, MOST_RANKS))
 
 
 def _memory_gib() -> float:
@@ -207,7 +214,11 @@ def start(arguments: list[str], ranks: int, where: Place) -> int:
         if outcome.exists():
             return int(outcome.read_text(encoding="ascii"))
     if relay.asked:
-        print("retrain: stopped before it had begun.", file=sys.stderr)
+        print(
+            "retrain: stopped on request before the ranks could agree.\n"
+            "  Start the same command again; it goes on with what was kept.",
+            file=sys.stderr,
+        )
         return STOPPED
     print(
         f"retrain: the ranks ended without a result (mpirun: {ended}).\n"
@@ -245,9 +256,14 @@ class _Relay:
 
 
 def _mpirun(ranks: int, where: Place) -> list[str]:
-    mpirun = Path(sys.prefix) / "bin" / "mpirun"
+    folders = os.pathsep.join([str(Path(sys.prefix) / "bin"), os.environ.get("PATH", os.defpath)])
+    mpirun = shutil.which("mpirun", path=folders)
+    if not mpirun:
+        raise UsageError(
+            f"mpirun: not in {sys.prefix}/bin nor on PATH.", "make setup, or --ranks 1 without it."
+        )
     return [
-        str(mpirun) if mpirun.exists() else "mpirun",
+        mpirun,
         "-np", str(ranks),
         "--map-by", f"ppr:{where.ranks_a_host}:node:oversubscribe",
         "--bind-to", "none",  # ranks share their host's cores themselves
@@ -256,13 +272,14 @@ def _mpirun(ranks: int, where: Place) -> list[str]:
 
 def _environment(outcome: Path) -> dict[str, str]:
     environment = dict(os.environ)
+    environment.pop("SLURM_EXPORT_ENV", None)  # with NONE, mpirun's own srun would lose its words
     environment.update(_QUIET)
     environment.update(
         {
             OUTCOME: str(outcome),
             TERMINAL: str(int(sys.stderr.isatty())),
+            "COLUMNS": str(shutil.get_terminal_size().columns),
             "PYTHONUNBUFFERED": "1",
-            "PRTE_MCA_odls_base_sigkill_timeout": str(KILL_SECONDS),
         }
     )
     if os.geteuid() == 0:  # containers and test machines; Open MPI asks twice

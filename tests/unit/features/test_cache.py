@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from trainer.features import cache as module
+from trainer.arrays import Float32Array
 from trainer.features.cache import Cache, Known, ShardWriter
 from trainer.progress import Progress
 
@@ -20,7 +21,7 @@ def digest(number: int) -> bytes:
     return hashlib.sha256(str(number).encode()).digest()
 
 
-def row(number: int) -> np.ndarray:
+def row(number: int) -> Float32Array:
     return np.arange(number, number + FEATURES, dtype=np.float32)
 
 
@@ -80,7 +81,7 @@ def test_rows_are_committed_after_5_seconds_then_at_growing_intervals(
     store: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
-    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     writer = ShardWriter(store)
     committed = []
     for second in range(100):

@@ -35,7 +35,10 @@ def write_legacy(path: Path, layers: weights.Weights, top: bool, nested: bool) -
         group = file.create_group("model_weights") if nested else file
         names = []
         for number, layer in enumerate(layers, start=95):
-            for name, arrays in ((f"conv_{number}", [layer.kernel]), (f"bn_{number}", layer.arrays[1:])):
+            for name, arrays in (
+                (f"conv_{number}", [layer.kernel]),
+                (f"bn_{number}", layer.arrays[1:]),
+            ):
                 keys = [f"{name}/{place}" for place in range(len(arrays))]
                 for key, array in zip(keys, arrays, strict=True):
                     group[f"{name}/{key}"] = array
@@ -83,7 +86,7 @@ def test_file_with_fewer_layers_is_refused_with_both_counts(
     drawn: weights.Weights, tmp_path: Path
 ) -> None:
     path = write_keras3(tmp_path / "a.weights.h5", drawn[:50])
-    with pytest.raises(DataError, match="another network.* 50 convolutions.*wanted 94"):
+    with pytest.raises(DataError, match=r"another network.* 50 convolutions.*wanted 94"):
         weights.read_file(path)
 
 
@@ -91,7 +94,7 @@ def test_file_with_layers_in_another_order_is_refused(
     drawn: weights.Weights, tmp_path: Path
 ) -> None:
     path = write_keras3(tmp_path / "a.weights.h5", [*drawn[1:], drawn[0]])
-    with pytest.raises(DataError, match="another network.*layer 0"):
+    with pytest.raises(DataError, match=r"another network.*layer 0"):
         weights.read_file(path)
 
 

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every target makes .venv ready first; once it is, that takes a moment.
+# PYTHON=python3.12 chooses the interpreter.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-system check format clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:  ## make .venv ready: TensorFlow, Horovod, MPI, the retrain command
+	@tools/setup.sh
+
+demo: setup  ## the whole job on pictures that retrain draws itself
+	@.venv/bin/retrain demo
+
+test:  ## all tests that need neither root nor daemons
+	@tools/setup.sh dev
+	@.venv/bin/python -m pytest tests/unit tests/parallel
+
+test-system:  ## the tests on a real Slurm (root; Debian or Ubuntu)
+	@tools/setup.sh dev
+	@tools/debian.sh slurm-wlm slurm-wlm-basic-plugins munge libpmix-dev iproute2 procps
+	@.venv/bin/python -m pytest tests/cluster
+
+check:  ## style, types, layers, shell scripts, spelling
+	@tools/setup.sh dev
+	@tools/check.sh
+
+format:  ## rewrite the Python files as `make check` wants them
+	@tools/setup.sh dev
+	@.venv/bin/ruff check --fix-only --quiet .
+	@.venv/bin/ruff format .
+
+clean:  ## remove .venv and the checkers' caches; runs and the bottleneck cache stay
+	@rm -rf .venv build dist *.egg-info .hypothesis
+	@rm -rf .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

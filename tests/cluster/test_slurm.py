@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The main job by `sbatch slurm/retrain.sh` over two hosts: its results, its stop, its failure."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lab import CTL, Job, Lab
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "slurm" / "retrain.sh"
+RANDOM = "backbone.weights=random"
+NO_FOLDS = "evaluate.folds=0"
+HOSTILE = "our \"photos\" $(touch x) 'of' plots; touch x"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory that a job or a command left."""
+
+    job: Job
+    out: Path
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """What `results.json` says; empty where there is none."""
+        path = self.out / "results.json"
+        return dict(json.loads(path.read_text())) if path.exists() else {}
+
+    def probabilities(self) -> dict[tuple[str, str], list[float]]:
+        """Every row's probabilities, by path and source."""
+        with open(self.out / "predictions.csv", encoding="utf-8", newline="") as file:
+            return {
+                (row["path"], row["source"]): [
+                    float(value) for key, value in row.items() if key.startswith("p:")
+                ]
+                for row in csv.DictReader(file)
+            }
+
+
+def draw(folder: Path, each: int) -> None:
+    """Draw two classes of small JPEGs: noise, its upper or its left half bright."""
+    random = np.random.default_rng(0)
+    for name, bright in (("left", np.s_[:, :32]), ("upper", np.s_[:32])):
+        (folder / name).mkdir(parents=True)
+        for number in range(each):
+            pixels = random.integers(0, 156, (64, 64, 3), dtype=np.uint8)
+            pixels[bright] += 100
+            Image.fromarray(pixels).save(folder / name / f"{number}.jpg")
+
+
+def submit(lab: Lab, images: Path, *words: str) -> int:
+    """`sbatch` the job on both hosts from the folder that holds the images."""
+    return lab.submit(["--nodes=2", SCRIPT, images.name, RANDOM, *words], images.parent)
+
+
+@pytest.fixture(scope="module")
+def photos(lab: Lab) -> Path:
+    """Forty images in a folder whose name would do harm as code."""
+    folder = lab.shared / "quick" / HOSTILE
+    draw(folder, each=20)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two_hosts(lab: Lab, photos: Path) -> Run:
+    """The job on both hosts, with nothing in the cache."""
+    options = ["run.cache=the cache", "name=a 'b' $(touch x)", "--out", "two hosts"]
+    return Run(lab.finish(submit(lab, photos, *options)), photos.parent / "two hosts")
+
+
+@pytest.fixture(scope="module")
+def again(lab: Lab, photos: Path, two_hosts: Run) -> Run:
+    """The same after the first, with the run directory that is the default."""
+    job = lab.finish(submit(lab, photos, "run.cache=the cache"))
+    return Run(job, photos.parent / "runs" / photos.name)
+
+
+@pytest.fixture(scope="module")
+def one_rank(lab: Lab, photos: Path) -> Run:
+    """The same by one rank on one host, without Slurm and with a cache of its own."""
+    retrain = [str(ROOT / ".venv/bin/retrain"), "run", photos.name, RANDOM, "--ranks", "1"]
+    own = ["run.cache=another cache", "--out", "one rank"]
+    done = lab.run("n1", [*retrain, *own], photos.parent, timeout=120)
+    return Run(Job(0, "", done.returncode, done.stderr), photos.parent / "one rank")
+
+
+def test_job_on_two_hosts_completes_on_both(two_hosts: Run) -> None:
+    assert (two_hosts.job.state, two_hosts.job.exit_code) == ("COMPLETED", 0), two_hosts.job.output
+    world = two_hosts.results["world"]
+    assert two_hosts.results["status"] == "complete"
+    assert (world["size"], sorted(world["hosts"])) == (2, ["n1", "n2"])
+
+
+def test_both_hosts_compute_bottlenecks(two_hosts: Run) -> None:
+    images = {rank["host"]: rank["images"] for rank in two_hosts.results["world"]["ranks"]}
+    assert (sum(images.values()), min(images.values()) > 0) == (40, True), images
+
+
+def test_two_hosts_split_as_one_rank_does(two_hosts: Run, one_rank: Run) -> None:
+    assert (two_hosts.out / "manifest.csv").read_bytes() == (
+        one_rank.out / "manifest.csv"
+    ).read_bytes()
+
+
+def test_two_hosts_predict_as_one_rank_does(two_hosts: Run, one_rank: Run) -> None:
+    here, there = one_rank.probabilities(), two_hosts.probabilities()
+    assert here.keys() == there.keys()
+    np.testing.assert_allclose(
+        [there[key] for key in here], [here[key] for key in here], rtol=0, atol=1e-6
+    )
+
+
+def test_second_run_computes_no_bottleneck(again: Run) -> None:
+    assert again.job.state == "COMPLETED", again.job.output
+    counts = again.results["bottlenecks"]
+    assert (counts["computed"], counts["reused"]) == (0, 40)
+
+
+def test_hostile_names_are_used_and_never_run(two_hosts: Run, photos: Path) -> None:
+    assert two_hosts.results["name"] == "a 'b' $(touch x)"
+    config = (two_hosts.out / "config.yaml").read_text()
+    assert "$(touch x)" in config
+    assert list(photos.parent.rglob("x")) == []
+
+
+def test_run_directory_is_below_the_folder_of_submission_by_default(again: Run) -> None:
+    assert again.results["status"] == "complete", again.job.output
+
+
+@pytest.fixture(scope="module")
+def plenty(lab: Lab) -> Path:
+    """Enough images to be interrupted among them."""
+    folder = lab.shared / "slow" / "plenty"
+    draw(folder, each=120)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stopped(lab: Lab, plenty: Path) -> Run:
+    """A job that was asked to stop while it computed bottlenecks."""
+    number = submit(lab, plenty, NO_FOLDS, "--out", "stopped")
+    lab.wait_for_text(number, " of 240, ")
+    lab.run(CTL, ["scancel", "--signal=USR2", "--batch", str(number)])
+    return Run(lab.finish(number, timeout=120), plenty.parent / "stopped")
+
+
+@pytest.fixture(scope="module")
+def stopped_results(stopped: Run) -> dict[str, Any]:
+    """What the stopped job left, before it goes on."""
+    return stopped.results
+
+
+def test_job_asked_to_stop_ends_with_75_and_says_so(
+    stopped: Run, stopped_results: dict[str, Any]
+) -> None:
+    assert stopped.job.exit_code == 75, stopped.job.output
+    assert stopped_results["status"] == "stopped"
+
+
+def test_stopped_job_goes_on_with_what_it_kept(
+    lab: Lab, plenty: Path, stopped_results: dict[str, Any]
+) -> None:
+    job = lab.finish(submit(lab, plenty, NO_FOLDS, "--out", "stopped"))
+    run = Run(job, plenty.parent / "stopped")
+    assert run.results["status"] == "complete", run.job.output
+    counts = run.results["bottlenecks"]
+    assert counts["computed"] + counts["reused"] == 240
+    assert min(counts["computed"], counts["reused"]) > 0
+
+
+def test_job_whose_other_host_lost_power_fails_and_is_not_complete(
+    make_lab: Callable[[], Lab],
+) -> None:
+    with make_lab() as lab:
+        images = lab.shared / "plenty"
+        draw(images, each=120)
+        number = submit(lab, images, NO_FOLDS, "--out", "dead")
+        lab.wait_for_text(number, " of 240, ")
+        lab.power_off("n2")
+        run = Run(lab.finish(number, timeout=120), lab.shared / "dead")
+        assert run.job.state == "FAILED", run.job.output
+        assert run.job.exit_code == 1, run.job.output
+        assert run.results.get("status") != "complete"

@@ -1,0 +1,501 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that are whole or not there, one run at a time, and what the final mark is worth."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from trainer import rundir
+from trainer.errors import DATA, FAILED, USAGE, DataError, RetrainError, UsageError
+from trainer.rundir import MADE, RunDir, hold, write_bytes, write_folder, write_json, write_text
+
+ROOT = Path(__file__).parents[2]
+RESULTS = {"schema": 1, "status": "complete", "share": 0.1}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    """A run directory that is there and empty."""
+    run = RunDir(tmp_path / "pools")
+    run.create()
+    run.stages.mkdir()
+    return run
+
+
+@pytest.fixture
+def complete(run: RunDir) -> RunDir:
+    """The same after a run."""
+    write_text(run.config, "name: pools\n")
+    write_text(run.report, "<p>")
+    (run.model / "variables").mkdir(parents=True)
+    write_bytes(run.model / "variables" / "data", b"\0\1")
+    run.write_complete(RESULTS)
+    return run
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+# Writing
+
+
+def test_written_file_holds_just_the_new_content(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    write_bytes(path, b"the first, longer content")
+    write_bytes(path, b"second")
+    assert path.read_bytes() == b"second"
+    assert names(tmp_path) == {"a"}
+
+
+def test_json_is_ascii_and_keeps_every_digit(tmp_path: Path) -> None:
+    write_json(tmp_path / "a", {"path": "caf\udce9 ä", "share": 0.1 + 0.2})
+    assert json.loads((tmp_path / "a").read_bytes().decode("ascii")) == {
+        "path": "caf\udce9 ä",
+        "share": 0.1 + 0.2,
+    }
+
+
+def test_number_that_json_lacks_is_never_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "a", {"loss": float("nan")})
+    assert not names(tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_full_disk_is_told_with_path_and_bytes_and_leaves_the_old_file(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "results.json"
+    path.write_bytes(b"old")
+
+    def fail(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(RetrainError) as caught:
+        write_bytes(path, b"x" * 1234)
+    assert caught.value.exit_code == FAILED
+    assert (
+        caught.value.message == f"{path}: cannot be written (1,234 bytes): {os.strerror(number)}."
+    )
+    assert "start the same command again" in caught.value.todo
+    assert names(tmp_path) == {"results.json"}
+    assert path.read_bytes() == b"old"
+
+
+def test_file_in_a_folder_that_is_gone_is_told_with_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "gone" / "a"
+    with pytest.raises(RetrainError) as caught:
+        write_text(path, "x")
+    assert str(path) in caught.value.message
+
+
+def test_written_folder_replaces_the_old_one_whole(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    write_folder(path, lambda folder: write_text(folder / "a", "old"))
+    write_folder(path, lambda folder: write_text(folder / "b", "new"))
+    assert names(path) == {"b"}
+    assert names(tmp_path) == {"model"}
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), ValueError("a bug")])
+def test_folder_that_cannot_be_filled_leaves_the_old_one(error: Exception, tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    write_folder(path, lambda folder: write_text(folder / "a", "old"))
+
+    def fill(folder: Path) -> None:
+        write_text(folder / "b", "new")
+        raise error
+
+    with pytest.raises((RetrainError, ValueError)):
+        write_folder(path, fill)
+    assert names(path) == {"a"}
+    assert names(tmp_path) == {"model"}
+
+
+def test_folder_that_cannot_be_made_is_told_with_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "gone" / "model"
+    with pytest.raises(RetrainError) as caught:
+        write_folder(path, lambda folder: write_text(folder / "a", "x"))
+    assert str(path) in caught.value.message
+
+
+# The folder
+
+
+def test_creating_makes_the_folder_and_nothing_in_it(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "a" / "b")
+    run.create()
+    assert run.path.is_dir()
+    assert not names(run.path)
+
+
+@pytest.mark.parametrize("path", [Path("/proc/retrain"), Path(__file__), Path(__file__) / "x"])
+def test_folder_that_cannot_be_written_is_wrong_usage(path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        RunDir(path).create()
+    assert caught.value.exit_code == USAGE
+    assert caught.value.message.startswith(f"--out {path}: cannot be written: ")
+    assert caught.value.todo
+
+
+@pytest.mark.parametrize("left", [[], ["log.txt"], ["lock"], [".config.yaml.n1.7.tmp"]])
+def test_what_a_run_was_killed_over_is_not_foreign(run: RunDir, left: list[str]) -> None:
+    for name in left:
+        (run.path / name).touch()
+    assert not run.foreign()
+
+
+def test_files_without_a_configuration_are_foreign(run: RunDir) -> None:
+    (run.path / "thesis.tex").touch()
+    assert run.foreign()
+
+
+def test_files_beside_a_configuration_are_not_foreign(complete: RunDir) -> None:
+    (complete.path / "notes.txt").touch()
+    assert not complete.foreign()
+
+
+def test_clearing_removes_what_runs_make_and_leaves_other_files(complete: RunDir) -> None:
+    for name in MADE:
+        if not (complete.path / name).exists():
+            (complete.path / name).touch()
+    for name in ("log.txt", "lock", "notes.txt"):
+        (complete.path / name).touch()
+    complete.clear()
+    assert names(complete.path) == {"log.txt", "lock", "notes.txt"}
+
+
+def test_clearing_that_is_cut_short_leaves_a_run(
+    complete: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path, ignore_errors: bool) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", fail)
+    with pytest.raises(KeyboardInterrupt):
+        complete.clear()
+    assert not complete.foreign()
+
+
+def test_temporary_files_of_killed_runs_are_removed_at_every_depth(complete: RunDir) -> None:
+    (complete.path / ".report.html.n1.7.tmp").touch()
+    (complete.stages / ".plan.json.n1.7.tmp").touch()
+    (complete.path / ".model.n1.7.tmp" / "variables").mkdir(parents=True)
+    (complete.path / ".model.n1.7.tmp" / ".x.tmp").touch()
+    before = {path for path in complete.path.rglob("*") if ".tmp" not in str(path)}
+    complete.clean()
+    assert set(complete.path.rglob("*")) == before
+
+
+# Results
+
+
+def test_status_is_empty_where_no_run_was(run: RunDir) -> None:
+    assert run.status() == ""
+
+
+def test_older_schema_is_read(run: RunDir) -> None:
+    write_json(run.results, {"schema": 0, "status": "complete"})
+    assert run.read_results() == {"schema": 0, "status": "complete"}
+
+
+def test_newer_schema_is_refused_with_both_numbers(run: RunDir) -> None:
+    write_json(run.results, {"schema": 2, "status": "complete"})
+    with pytest.raises(DataError, match="schema 2; this version reads up to 1") as caught:
+        run.read_results()
+    assert caught.value.exit_code == DATA
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", "\xff"])
+def test_broken_results_are_told_with_their_path(run: RunDir, text: str) -> None:
+    run.results.write_bytes(text.encode("latin-1"))
+    with pytest.raises(DataError) as caught:
+        run.read_results()
+    assert caught.value.message.startswith(f"{run.results}: cannot be read")
+
+
+@pytest.mark.parametrize("path", [Path("gone"), Path(__file__)])
+def test_what_is_no_run_directory_is_told(path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        RunDir(path).read_results()
+    assert caught.value.message == f"{path}: no run directory: results.json is not there."
+    assert "runs/NAME" in caught.value.todo
+
+
+# The final mark
+
+
+def test_complete_run_is_undamaged(complete: RunDir) -> None:
+    assert not complete.damaged()
+    assert complete.read_results() == RESULTS
+
+
+def test_final_mark_covers_every_file_but_what_grows(complete: RunDir) -> None:
+    for name in ("log.txt", "lock", "events/scalars", "events"):
+        path = complete.path / name
+        path.parent.mkdir(exist_ok=True)
+        if not path.exists():
+            path.touch()
+    complete.write_complete(RESULTS)
+    marked = json.loads(complete.complete.read_text())["files"]
+    assert set(marked) == {"config.yaml", "report.html", "results.json", "model/variables/data"}
+    assert not complete.damaged()
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "model/variables/data", "results.json"])
+def test_changed_file_is_found(complete: RunDir, name: str) -> None:
+    with open(complete.path / name, "ab") as file:
+        file.write(b" ")
+    assert complete.damaged() == [name]
+
+
+@pytest.mark.parametrize("name", ["report.html", "model/variables/data", "results.json"])
+def test_missing_file_is_found(complete: RunDir, name: str) -> None:
+    (complete.path / name).unlink()
+    assert complete.damaged() == [name]
+
+
+def test_file_that_came_later_damages_nothing(complete: RunDir) -> None:
+    (complete.path / "notes.txt").touch()
+    assert not complete.damaged()
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", "{}", '{"files": null}'])
+def test_run_without_its_mark_is_damaged(complete: RunDir, text: str | None) -> None:
+    complete.complete.unlink()
+    if text is not None:
+        complete.complete.write_text(text)
+    assert complete.damaged() == ["complete.json"]
+
+
+def test_mark_is_set_before_the_results_turn_complete(
+    complete: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    monkeypatch.setattr(rundir, "write_text", lambda path, _: written.append(path.name))
+    complete.write_complete(RESULTS)
+    assert written == ["complete.json", "results.json"]
+
+
+# The lock
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heartbeats that are old soon."""
+    monkeypatch.setattr(rundir, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(rundir, "OLD_HEARTBEAT_SECONDS", 0.3)
+
+
+@pytest.fixture
+def holder(run: RunDir) -> Iterator[subprocess.Popen[bytes]]:
+    """Another process that holds the directory."""
+    program = (
+        "import sys, time; from pathlib import Path; from trainer.rundir import RunDir, hold\n"
+        "with hold(RunDir(Path(sys.argv[1]))): print(flush=True); time.sleep(60)"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", program, run.path],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+    )
+    assert child.stdout
+    child.stdout.readline()
+    yield child
+    child.kill()
+    child.wait()
+    child.stdout.close()
+
+
+def grow_old(lock: Path, seconds: float = 3600) -> None:
+    os.utime(lock, (time.time() - seconds,) * 2)
+
+
+def left_by(run: RunDir, **changes: object) -> None:
+    """A lock with an old heartbeat that nobody removed."""
+    owner = {"host": socket.gethostname(), "pid": 2**22 + 1, "started": "1", "job": "", "since": ""}
+    run.lock.write_text(json.dumps({**owner, **changes}))
+    grow_old(run.lock)
+
+
+def refusal(run: RunDir) -> UsageError:
+    with pytest.raises(UsageError) as caught, hold(run):
+        pass
+    assert caught.value.exit_code == USAGE
+    return caught.value
+
+
+@pytest.mark.parametrize("error", [None, ValueError])
+def test_lock_goes_with_its_holder(run: RunDir, error: type[Exception] | None) -> None:
+    try:
+        with hold(run):
+            assert run.lock.exists()
+            if error:
+                raise error
+    except ValueError:
+        pass
+    assert not names(run.path) - {"stages"}
+
+
+def test_second_run_is_refused_with_host_process_job_and_time(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    with hold(run):
+        since = json.loads(run.lock.read_text())["since"]
+        error = refusal(run)
+        assert error.message == (
+            f"{run.path}: held by a run on {socket.gethostname()} "
+            f"(process {os.getpid()}, job 4711) since {since}."
+        )
+        assert f"remove {run.lock}" in error.todo
+        assert run.lock.exists()
+
+
+def test_lock_of_another_live_process_is_refused_even_with_an_old_heartbeat(
+    run: RunDir, holder: subprocess.Popen[bytes]
+) -> None:
+    holder.send_signal(signal.SIGSTOP)
+    grow_old(run.lock)
+    assert f"process {holder.pid}" in refusal(run).message
+
+
+@pytest.mark.parametrize("waited_for", [True, False])
+def test_lock_of_a_killed_process_is_taken_over_once_its_heartbeat_is_old(
+    waited_for: bool, run: RunDir, holder: subprocess.Popen[bytes], quick: None
+) -> None:
+    holder.kill()
+    if waited_for:
+        holder.wait()
+    else:
+        os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)
+    os.utime(run.lock)
+    with hold(run):
+        owner = json.loads(run.lock.read_text())
+        assert owner["pid"] == os.getpid()
+
+
+def test_heartbeat_of_a_dead_process_is_waited_for(run: RunDir, quick: None) -> None:
+    left_by(run)
+    os.utime(run.lock)
+    started = time.monotonic()
+    with hold(run):
+        assert time.monotonic() - started > 0.25
+
+
+def test_lock_whose_process_cannot_be_seen_but_beats_is_refused(run: RunDir, quick: None) -> None:
+    left_by(run)
+    over = threading.Event()
+    beat = threading.Thread(target=rundir._beat, args=(run.lock, over))
+    os.utime(run.lock)
+    beat.start()
+    try:
+        assert refusal(run)
+    finally:
+        over.set()
+        beat.join()
+
+
+def test_lock_of_an_ended_process_whose_number_is_used_again_is_taken_over(run: RunDir) -> None:
+    left_by(run, pid=os.getpid())
+    with hold(run):
+        pass
+
+
+def test_lock_of_another_host_is_refused_however_old(run: RunDir) -> None:
+    left_by(run, host="elsewhere")
+    assert "held by a run on elsewhere" in refusal(run).message
+
+
+def test_lock_of_the_same_job_on_another_host_is_taken_over(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_by(run, host="elsewhere", job="4711")
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    with hold(run):
+        pass
+
+
+@pytest.fixture
+def squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Puts a squeue that does this first on PATH."""
+
+    def install(body: str) -> None:
+        program = tmp_path / "bin" / "squeue"
+        program.parent.mkdir()
+        program.write_text(f"#!/bin/sh\n{body}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    return install
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '[ "$*" = "--noheader --jobs 4711 --format %T" ]',
+        "echo Invalid job id specified >&2; exit 1",
+    ],
+)
+def test_lock_of_a_job_that_slurm_has_ended_is_taken_over(
+    run: RunDir, squeue: Callable[[str], None], body: str
+) -> None:
+    squeue(body)
+    left_by(run, host="elsewhere", job="4711")
+    with hold(run):
+        pass
+
+
+@pytest.mark.parametrize("body", ["echo RUNNING", "echo cannot connect >&2; exit 1"])
+def test_lock_of_a_job_that_may_still_run_is_refused(
+    run: RunDir, squeue: Callable[[str], None], body: str
+) -> None:
+    squeue(body)
+    left_by(run, host="elsewhere", job="4711")
+    assert "job 4711" in refusal(run).message
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]"])
+def test_lock_that_was_cut_off_is_refused_with_its_path(run: RunDir, text: str) -> None:
+    run.lock.write_text(text)
+    grow_old(run.lock)
+    error = refusal(run)
+    assert "an unknown host" in error.message
+    assert f"remove {run.lock}" in error.todo
+
+
+def test_lock_that_cannot_be_written_is_told_and_removed(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(json, "dump", fail)
+    with pytest.raises(RetrainError, match="No space left"), hold(run):
+        pass
+    assert not run.lock.exists()
+
+
+def test_heartbeat_goes_on_while_the_lock_is_held(run: RunDir, quick: None) -> None:
+    with hold(run):
+        grow_old(run.lock)
+        deadline = time.monotonic() + 5
+        while time.time() - run.lock.stat().st_mtime > 60:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)

@@ -169,9 +169,11 @@ install_project() {
     mark_done project
 }
 
+# Forced, so that what an interrupted set-up half installed is not taken for whole; the list is
+# complete, so nothing that is in use comes anew.
 install_dev() {
     step "Installing the tools for tests and checks: 100 MB, about 20 s" \
-        pip_install --only-binary=:all: -r requirements-dev.txt
+        pip_install --only-binary=:all: --force-reinstall --no-deps -r requirements-dev.txt
     mark_done dev
 }
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -184,6 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         words.remove("--debug")
     try:
         code = retrain.main(words or ["--help"], prog_name="retrain", standalone_mode=False)
+        sys.stdout.flush()
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "retrain"
         fail(f"{error.format_message()}", f"See {command} --help.", USAGE)
@@ -194,7 +196,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         fail("interrupted.", "", INTERRUPTED)
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output went away: nothing is wrong
+        # Its reader went away: nothing is wrong, and what is left to write may go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
     sys.exit(code or DONE)
 

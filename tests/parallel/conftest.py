@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from worlds import QUICK, SECONDS, Finished, Job, draw, environment, retrain_command
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from worlds import QUICK, ROOT, Finished, Job, draw, environment, retrain_command
 
 Jobs = Callable[[int], Job]

@@ -5,9 +5,11 @@ For one head, with x~ = (x - mu) / sigma by its own fitted rows, weights w >= 0 
 
     J(W, b) = sum_i w_i CE(y_i, softmax(x~_i W + b)) / sum_i w_i + l2/2 |W|^2
 
-Parameters of a head are one float64 vector: (features + 1) x classes, the last row the bias. The
-heads' products are stacked into one: rows are standardised once by all of them, and each head's
-own mu and sigma are folded into its weights before, and out of its gradient after.
+At the optimum each row of W sums to zero over the classes, and b may. So the parameters of a head
+are one float64 vector, a table T of (features + 1) x (classes - 1), the last row for the bias, with
+(W; b) = T C' and C an orthonormal basis of such rows: gradients keep their norm, two classes need
+one column. The heads' products are stacked into one: rows are standardised once by all of them, and
+each head's own mu and sigma are folded into its weights before, and out of its gradient after.
 """
 
 from __future__ import annotations
@@ -72,7 +74,8 @@ class Objective:
             classes: Number of classes.
         """
         self.rows = rows
-        self.classes = classes
+        self.columns = classes - 1
+        self._basis = zero_sum_basis(classes)
         self._labels = labels[rows.where]
         found = moments(rows, cells, int(cells.max()) + 1)
         self._mean, self._deviation = found.combine(np.ones(len(found.count)))
@@ -112,13 +115,13 @@ class Objective:
     @property
     def size(self) -> int:
         """Length of a head's parameter vector."""
-        return (self.rows.features + 1) * self.classes
+        return (self.rows.features + 1) * self.columns
 
     def _stacked(
         self, heads: IntArray, parameters: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Weights (features, heads x classes) and biases (heads, classes) for the common rows."""
-        table = parameters.reshape(len(heads), -1, self.classes)
+        """Weights (features, heads x columns) and biases (heads, columns) for the common rows."""
+        table = parameters.reshape(len(heads), -1, self.columns)
         own = table[:, :-1]
         folded = own * self._scale[heads][:, :, None]
         bias = table[:, -1] - np.einsum("hf,hfk->hk", self._shift[heads], folded)
@@ -138,11 +141,12 @@ class Objective:
             self._log_softmax(self.rows.values[block] @ weights, heads, bias)
             for block in self.rows.blocks()
         ]
-        empty = np.empty((0, len(heads), self.classes))
+        empty = np.empty((0, len(heads), self.columns + 1))
         return np.concatenate([empty, *parts])
 
-    def _log_softmax(self, logits: FloatArray, heads: IntArray, bias: FloatArray) -> FloatArray:
-        table = logits.reshape(len(logits), len(heads), self.classes) + bias
+    def _log_softmax(self, products: FloatArray, heads: IntArray, bias: FloatArray) -> FloatArray:
+        reduced = products.reshape(len(products), len(heads), self.columns) + bias
+        table: FloatArray = reduced @ self._basis.T
         table[:, self._absent[heads]] = -np.inf
         table -= table.max(axis=2, keepdims=True)
         table -= np.log(np.exp(table).sum(axis=2, keepdims=True))
@@ -161,7 +165,7 @@ class Objective:
             (n,) losses J and (n, size) gradients.
         """
         weights, bias, own = self._stacked(heads, parameters)
-        width = len(heads) * self.classes
+        width = len(heads) * self.columns
         scale = 2.0 ** (GRID_BITS - np.ceil(np.log2(self._largest)) - 1)
 
         def block_sums(block: slice) -> IntArray:
@@ -172,7 +176,7 @@ class Objective:
             residual = np.exp(table)
             residual[truth] -= 1.0
             residual *= row_weights[:, :, None]
-            flat = residual.reshape(len(values), width)
+            flat = (residual @ self._basis).reshape(len(values), width)
             gradient = np.concatenate([values.T @ flat, flat.sum(axis=0)[None]])
             return np.concatenate(
                 [
@@ -184,7 +188,7 @@ class Objective:
         entries = (self.rows.features + 1) * width
         total = self.rows.sum_blocks(block_sums, (entries + 2 * len(heads),))
         losses = total[entries : entries + len(heads)] / HIGH + total[entries + len(heads) :] / LOW
-        raw = (total[:entries] / scale).reshape(-1, len(heads), self.classes).transpose(1, 0, 2)
+        raw = (total[:entries] / scale).reshape(-1, len(heads), self.columns).transpose(1, 0, 2)
         gradient = self._unfolded(heads, raw)
         gradient[:, :-1] += l2[:, None, None] * own
         losses += l2 / 2 * (own**2).sum(axis=(1, 2))
@@ -203,11 +207,21 @@ class Objective:
         Returns:
             W (features, classes) and b (classes,), -inf for a class that the head lacks.
         """
-        table = parameters.reshape(-1, self.classes)
+        table = parameters.reshape(-1, self.columns) @ self._basis.T
         divisor = np.where(self._masks[head], self.deviations[head], 1.0)
         weights = np.where(self._masks[head][:, None], table[:-1] / divisor[:, None], 0.0)
         bias = table[-1] - self.means[head] @ weights
         return weights, np.where(self._absent[head], -np.inf, bias)
+
+
+def zero_sum_basis(classes: int) -> FloatArray:
+    """An orthonormal basis of the vectors over classes that sum to zero: (classes, classes - 1)."""
+    basis = np.zeros((classes, classes - 1))
+    for column in range(classes - 1):
+        basis[: column + 1, column] = 1.0
+        basis[column + 1, column] = -(column + 1.0)
+    lengths: FloatArray = np.sqrt((basis**2).sum(axis=0))
+    return basis / lengths
 
 
 def _loss_in_integers(losses: FloatArray) -> tuple[IntArray, IntArray]:

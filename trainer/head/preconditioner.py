@@ -33,7 +33,7 @@ class Preconditioner:
             rows: Standardised rows.
             classes: Number of classes.
         """
-        self._classes = classes
+        self._columns = classes - 1
         self._chosen = np.linspace(0, rows.count - 1, min(SAMPLE, rows.count)).astype(np.int64)
         mine = (self._chosen >= rows.where.start) & (self._chosen < rows.where.stop)
         self._sample = rows.world.gather(rows.values[self._chosen[mine] - rows.where.start])
@@ -64,13 +64,13 @@ class Preconditioner:
             (n, size).
         """
         count = len(gradients)
-        table = gradients.reshape(count, -1, self._classes)
-        weights = table[:, :-1].transpose(1, 0, 2).reshape(-1, count * self._classes)
+        table = gradients.reshape(count, -1, self._columns)
+        weights = table[:, :-1].transpose(1, 0, 2).reshape(-1, count * self._columns)
         share = self._values[:, None] / (self._values[:, None] + l2)
-        inside = self._vectors.T @ weights * np.repeat(share, self._classes, axis=1)
+        inside = self._vectors.T @ weights * np.repeat(share, self._columns, axis=1)
         weights = weights - self._vectors @ inside
         result = np.empty_like(table)
-        result[:, :-1] = weights.reshape(-1, count, self._classes).transpose(1, 0, 2)
+        result[:, :-1] = weights.reshape(-1, count, self._columns).transpose(1, 0, 2)
         result[:, :-1] /= l2[:, None, None]
         result[:, -1] = table[:, -1] * self._bias
         return result.reshape(count, -1)

@@ -80,7 +80,7 @@ def run(
     retrain run photos backbone.weights=weights.h5 evaluate.folds=5 --ranks 4
     retrain run configs/pools.yaml data.images=/data/pools --out runs/pools-2
     """
-    from trainer.config import load
+    from trainer.config_file import load
     from trainer.start import start
 
     settings = load(config, list(overrides))
@@ -97,7 +97,7 @@ def check(config: str, overrides: Sequence[str], quick: bool) -> int:
     Images, classes, sets and weights; ends with the exit code that `run` would end with for these.
     """
     from trainer.check import check_source
-    from trainer.config import load
+    from trainer.config_file import load
 
     check_source(load(config, list(overrides)), quick)
     return DONE

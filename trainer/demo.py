@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainer.config import default_cache, load
+from trainer.config import default_cache
+from trainer.config_file import load
 from trainer.data.drawings import draw
 from trainer.errors import DataError
 from trainer.features.weights import NOT_PRETRAINED, locate_imagenet

@@ -7,6 +7,8 @@ one to three lines and ends with the error's code; a traceback is for bugs only.
 
 from __future__ import annotations
 
+import re
+
 DONE = 0
 FAILED = 1
 USAGE = 2
@@ -64,4 +66,9 @@ def listed(names: list[str], most: int = 5) -> str:
 
 def told(message: str, todo: str) -> str:
     """An error as it is shown: what was found and where, and below it the way out."""
-    return f"retrain: {message}" + (f"\n  {todo}" if todo else "")
+    lines = [f"retrain: {message}", *([f"  {todo}"] if todo else [])]
+    return "\n".join(_CONTROL.sub(lambda found: repr(found[0])[1:-1], line) for line in lines)
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""Names of files may hold these; a terminal must not obey them."""

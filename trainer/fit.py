@@ -13,11 +13,12 @@ from trainer.data.plan import make_plan
 from trainer.errors import RetrainError, Stopped
 from trainer.features.bottlenecks import find_bottlenecks
 from trainer.head.train import score_test, train
+from trainer.lock import hold
 from trainer.progress import Progress
 from trainer.publish import publish
 from trainer.record import Record, Results
 from trainer.resume import is_done, open_directory, require_same_data
-from trainer.rundir import RunDir, hold
+from trainer.rundir import RunDir
 from trainer.world.comm import World
 
 
@@ -51,12 +52,12 @@ def run_job(config: Config, out: Path, again: bool, world: World, progress: Prog
     run = RunDir(out)
     record = Record(config, world, run, progress)
     with ExitStack() as held:
-        world.on_root(lambda: _enter(run, config, again, held, record, progress))
+        finished = world.on_root(lambda: _enter(run, config, again, held, record, progress))
         try:
             return fit(config, world, run, cache_folder(config, out.parent), record, progress)
         except RetrainError as error:
             status = "stopped" if isinstance(error, Stopped) else "failed"
-            if world.rank == 0:
+            if world.rank == 0 and not finished:
                 record.write(status)
                 progress.note(f"{status}: {error.message}")
             raise
@@ -64,12 +65,18 @@ def run_job(config: Config, out: Path, again: bool, world: World, progress: Prog
 
 def _enter(
     run: RunDir, config: Config, again: bool, held: ExitStack, record: Record, progress: Progress
-) -> None:
-    """Take the lock, see that the directory fits, and log into it; on rank 0."""
+) -> bool:
+    """Take the lock, see that the directory fits, and log into it; on rank 0.
+
+    Returns:
+        Whether the run is done already; then its results stay as they are, whatever comes.
+    """
     run.create()
     held.enter_context(hold(run))
     open_directory(run, config, again)
     held.enter_context(progress.logging_to(run.log))
     progress.say(record.opening())
-    if run.status() != "complete":
+    finished = is_done(run)
+    if not finished:
         record.write()
+    return finished

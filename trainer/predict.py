@@ -13,7 +13,7 @@ import numpy as np
 from trainer.arrays import ByteArray, FloatArray
 from trainer.data.images import PASSED_OVER, Unreadable
 from trainer.data.retrain_py import parse_bottleneck
-from trainer.errors import DataError
+from trainer.errors import DataError, UsageError
 from trainer.features.backbone import set_up_tensorflow
 from trainer.features.preprocess import SIDE, pixels
 from trainer.head.export import About, read_about, read_head
@@ -51,8 +51,9 @@ class Model:
             DataError: The folder is no finished run.
         """
         if not run.model.is_dir():
-            raise DataError(
-                f"{run.path}: no finished run: it has no model/.",
+            lacks = "it has no model/" if run.path.is_dir() else "no such folder"
+            raise UsageError(
+                f"{run.path}: no finished run: {lacks}.",
                 "Give the folder that `retrain run` named at its end, such as runs/NAME.",
             )
         self.about: About = read_about(run.model)

@@ -126,4 +126,6 @@ def _end_all(world: World, error: BaseException) -> None:
         print(told(f"{where}{type(error).__name__}: {error}", ""), file=sys.stderr, flush=True)
         code = FAILED
     launch.leave_outcome(code)
-    world.abort(code)
+    if world.size > 1:
+        world.abort(code)
+    sys.exit(code)

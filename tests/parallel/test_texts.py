@@ -44,9 +44,9 @@ def test_result_is_recomputed_by_scikit_learn_from_the_definitions(
 ) -> None:
     done = retrain("run", config(texts, tmp_path), "--ranks", 2, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
-    program = [sys.executable, ROOT / "tests" / "recompute", tmp_path / "run"]
+    program = [sys.executable, str(ROOT / "tests" / "recompute"), str(tmp_path / "run")]
     checked = subprocess.run(
-        [*program, "--source", texts, "--refit"], capture_output=True, text=True, timeout=120
+        [*program, "--source", str(texts), "--refit"], capture_output=True, text=True, timeout=120
     )
     assert checked.returncode == 0, checked.stdout
     results = Job(tmp_path / "run", "", "").results

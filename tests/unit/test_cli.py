@@ -308,7 +308,7 @@ def test_impossible_rank_count_is_told_and_leaves_no_folder(
 def test_folder_that_is_no_run_is_told(command: list[str], there: bool, retrain: Retrain) -> None:
     if there:
         Path("no-run").mkdir()
-    assert_mistake(retrain(*command), DATA, "no-run: no ")
+    assert_mistake(retrain(*command), USAGE, "no-run: no ")
 
 
 def test_debug_shows_where_an_error_came_from(retrain: Retrain) -> None:

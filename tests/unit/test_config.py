@@ -23,10 +23,9 @@ from trainer.config import (
     cache_folder,
     default_cache,
     differences,
-    known_keys,
-    load,
     yaml_word,
 )
+from trainer.config_file import known_keys, load
 from trainer.errors import USAGE, UsageError, told
 
 BASE = Path(__file__).parents[2] / "configs" / "base.yaml"

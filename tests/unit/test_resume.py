@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from trainer.config import Config, Data, load
+from trainer.config import Config, Data
+from trainer.config_file import load
 from trainer.data.images import Listing, SourceFile
 from trainer.data.plan import Plan, assemble
 from trainer.errors import USAGE, DataError, UsageError, told

@@ -173,6 +173,10 @@ def read_file(path: Path) -> Weights:
             norms = [arrays for arrays in layers if len(arrays) >= 3 and arrays[0].ndim == 1]
     except OSError as error:
         raise DataError(f"backbone.weights {path}: not an HDF5 file ({error}).", _WAY_OUT) from None
+    except (KeyError, ValueError, TypeError, AttributeError):
+        raise DataError(
+            f"backbone.weights {path}: an HDF5 file, but not laid out as Keras' weights.", _WAY_OUT
+        ) from None
     return _checked(path, kernels, norms)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from trainer.errors import DataError
+from trainer.errors import UsageError
 from trainer.report.page import write_report
 from trainer.rundir import RunDir
 
@@ -123,7 +123,7 @@ def test_results_with_only_schema_and_status_have_a_page(draw: Draw) -> None:
 def test_folder_without_results_is_no_run(leave: Leave, begun: Results) -> None:
     run = leave(begun)
     run.results.unlink()
-    with pytest.raises(DataError, match="no run directory"):
+    with pytest.raises(UsageError, match="no run directory"):
         write_report(run)
 
 

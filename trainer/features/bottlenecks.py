@@ -125,9 +125,7 @@ def _from_images(
     sha256, fingerprint = world.on_root(load)
     store = Cache(cache, fingerprint, backbone.FEATURES)
     world.on_root(store.create)
-    extracted = extract(
-        plan.root, plan.files, plan.digests, settings, network, store, world, progress
-    )
+    extracted = extract(plan, settings, network, store, world, progress)
     return Features(
         reader=CacheReader(store, extracted.known),
         unreadable=_unreadable(plan, extracted),

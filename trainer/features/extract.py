@@ -19,6 +19,7 @@ import numpy as np
 from trainer.arrays import ByteArray, Float32Array
 from trainer.config import Backbone
 from trainer.data.images import BadFile, SourceFile, Unreadable
+from trainer.data.plan import Plan
 from trainer.errors import DataError
 from trainer.features.backbone import FrozenBackbone, batch_size
 from trainer.features.cache import Cache, Known, ShardWriter
@@ -71,9 +72,7 @@ class _Batch:
 
 
 def extract(
-    root: Path,
-    files: Sequence[SourceFile],
-    digests: Sequence[bytes],
+    plan: Plan,
     settings: Backbone,
     network: FrozenBackbone,
     cache: Cache,
@@ -83,9 +82,7 @@ def extract(
     """Compute the bottlenecks that the cache lacks; Collective.
 
     Args:
-        root: The folder that the files' paths start from.
-        files: All files of the run.
-        digests: (files,) their SHA-256.
+        plan: All files of the run.
         settings: The backbone section of the configuration.
         network: Its weights are there on rank 0 alone.
         cache: Where bottlenecks are kept.
@@ -94,20 +91,20 @@ def extract(
         Stopped: Some rank was asked to stop; what was computed is in the cache.
     """
     started = time.monotonic()
-    first, conflicts = _contents(files, digests)
+    first, conflicts = _contents(plan.files, plan.digests)
     known = world.on_root(lambda: cache.read_index(progress))
     _forget_damaged(known, list(first), world, progress)
     missing = sorted(digest for digest in first if digest not in known)
     share = Share(world.rank, world.host)
     unread: list[BadFile] = []
     if missing:
-        progress.say(f"Bottlenecks: {len(missing):,} to compute on {world.size} ranks")
+        progress.say(f"Bottlenecks: {len(missing):,} to compute (ranks: {world.size})")
         share.device = network.device
         world.use_horovod()
         world.agree()
         network.weights = world.share(network.weights)
         job = _Job(
-            root=root,
+            root=plan.root,
             work=[(first[digest], digest) for digest in missing],
             conflicts=conflicts,
             size=batch_size(settings, share.device),

@@ -13,17 +13,13 @@ import numpy as np
 
 from trainer.arrays import BoolArray, FloatArray, IntArray
 from trainer.config import Head
+from trainer.head.choice import LARGEST_LOSS, PATH, Choice, Choosers, Table
 from trainer.head.lbfgs import Minimum, solve
 from trainer.head.objective import Objective, Subset, make_subset
 from trainer.head.rows import Rows
 from trainer.progress import Progress
 
-PATH = [10.0 ** (1 - half / 2) for half in range(11)]
-"""Strengths of L2, strong to weak."""
-NEAR = 1e-4
-"""Log losses this close are alike; the stronger penalty wins."""
 CHOOSING_ITEMS = 2000
-FEW_CHOOSING_ITEMS = 30
 PATH_TOLERANCE, FINAL_TOLERANCE = 1e-6, 1e-8
 
 
@@ -62,26 +58,6 @@ class Development:
                 chosen.append(fold)
                 held += int((self.folds == fold).sum())
         return chosen
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The strength that choosing items picked.
-
-    Attributes:
-        l2: The strength.
-        log_loss, accuracy: Of the choosing items at that strength.
-        items: How many chose.
-    """
-
-    l2: float
-    log_loss: float
-    accuracy: float
-    items: int
-
-    def at_end(self) -> bool:
-        """Whether the strength is the first or the last of the path."""
-        return self.l2 in (PATH[0], PATH[-1])
 
 
 @dataclass
@@ -289,7 +265,8 @@ class CrossValidation:
         own = (spread * fitted).sum(axis=1) / np.maximum(fitted.sum(axis=1), 1)
         self._curvatures[l2] = rows.world.gather(own)
         self._objective.preconditioner.adapt(self._curvatures[l2])
-        gathered = rows.world.gather(np.stack([-truth, right.astype(np.float64)], axis=1))
+        loss = np.minimum(-truth, LARGEST_LOSS)
+        gathered = rows.world.gather(np.stack([loss, right.astype(np.float64)], axis=1))
         return gathered[:, 0], gathered[:, 1] > 0
 
     def _table(self, chooser: Choosers) -> Table:
@@ -300,48 +277,3 @@ class CrossValidation:
         balanced = self._settings.class_weight == "balanced"
         subset = make_subset(scored, labels, self._development.classes, balanced)
         return Table(scored * subset.class_weights[labels])
-
-
-@dataclass(frozen=True)
-class Choosers:
-    """The items that choose one L2.
-
-    Attributes:
-        items: (n,) which development items.
-        heads: (n,) the fit that scores each.
-    """
-
-    items: IntArray
-    heads: IntArray
-
-
-@dataclass
-class Table:
-    """Log loss and accuracy of one group of choosing items along the path.
-
-    Attributes:
-        weights: (items,) 0 for an item that takes no part.
-    """
-
-    weights: FloatArray
-    strengths: list[float] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
-    accuracies: list[float] = field(default_factory=list)
-
-    def add(self, l2: float, loss: FloatArray, right: BoolArray) -> None:
-        """Score one strength from the items' cross-entropies and hits, both (items,)."""
-        used = self.weights > 0
-        self.strengths.append(l2)
-        self.losses.append(float(np.average(loss[used], weights=self.weights[used])))
-        self.accuracies.append(float(right[used].mean()))
-
-    def choice(self) -> Choice:
-        """The strongest of the strengths whose loss is near the least."""
-        near = np.array(self.losses) <= min(self.losses) + NEAR
-        place = int(np.argmax(near))
-        return Choice(
-            self.strengths[place],
-            self.losses[place],
-            self.accuracies[place],
-            int((self.weights > 0).sum()),
-        )

@@ -10,12 +10,8 @@ from trainer.config import Config
 from trainer.data.dataset import Dataset
 from trainer.errors import UsageError
 from trainer.features.bottlenecks import Reader
-from trainer.head.cross_validate import (
-    FEW_CHOOSING_ITEMS,
-    CrossValidation,
-    Development,
-    Fitted,
-)
+from trainer.head.choice import FEW_CHOOSING_ITEMS
+from trainer.head.cross_validate import CrossValidation, Development, Fitted
 from trainer.head.rows import own_rows, spread
 from trainer.progress import Progress
 from trainer.world.comm import World

@@ -171,10 +171,14 @@ def test_predict_walks_a_folder_and_writes_json(
     assert set(answers[0]["probabilities"]) == {"lake", "roof 'old'"}
 
 
+EACH = 55
+"""Pictures a class."""
+
+
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pictures enough to be interrupted over."""
-    return draw(tmp_path_factory.mktemp("many") / "data", 70)
+    return draw(tmp_path_factory.mktemp("many") / "data", EACH)
 
 
 @pytest.fixture(scope="module")
@@ -244,26 +248,28 @@ def finish(many: Path, base: Path, retrain: Retrain, undisturbed: Job) -> int:
     return int(finished.results["bottlenecks"]["computed"])
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2])
-def test_signal_stops_all_ranks_with_75_in_seconds(number: int, many: Path, tmp_path: Path) -> None:
-    process = start(many, tmp_path)
+def stop(process: subprocess.Popen[str], number: int) -> str:
+    """Ask for a stop; gives what the run told."""
     asked = time.monotonic()
     process.send_signal(number)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 75, told
     assert time.monotonic() - asked < 15  # 10 where the cores are free
+    return told
+
+
+def test_ctrl_c_stops_all_ranks_with_75_in_seconds(many: Path, tmp_path: Path) -> None:
+    told = stop(start(many, tmp_path), signal.SIGINT)
     assert "stopped on request" in told
     assert Job(tmp_path / "run", "", "").results["status"] == "stopped"
     assert not ranks_of(tmp_path)
 
 
-def test_stopped_run_goes_on_with_the_same_command(
+def test_run_stopped_by_sigterm_goes_on_with_the_same_command(
     many: Path, tmp_path: Path, retrain: Retrain, undisturbed: Job
 ) -> None:
-    process = start(many, tmp_path)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
-    assert 0 < finish(many, tmp_path, retrain, undisturbed) < 140
+    stop(start(many, tmp_path), signal.SIGTERM)
+    assert 0 < finish(many, tmp_path, retrain, undisturbed) < 2 * EACH
 
 
 def test_kill_of_one_rank_leaves_no_process_and_the_rerun_is_right(
@@ -275,14 +281,11 @@ def test_kill_of_one_rank_leaves_no_process_and_the_rerun_is_right(
     assert process.returncode == 1
     assert "ended without a result" in told
     assert not wait_until_gone(tmp_path)
-    assert 0 < finish(many, tmp_path, retrain, undisturbed) < 140
+    assert 0 < finish(many, tmp_path, retrain, undisturbed) < 2 * EACH
 
 
-def test_kill_of_the_starter_ends_every_process_and_the_rerun_is_right(
-    many: Path, tmp_path: Path, retrain: Retrain, undisturbed: Job
-) -> None:
+def test_kill_of_the_starter_ends_every_process(many: Path, tmp_path: Path) -> None:
     process = start(many, tmp_path)
     process.kill()
     process.communicate(timeout=60)
     assert not wait_until_gone(tmp_path)
-    assert 0 < finish(many, tmp_path, retrain, undisturbed) < 140

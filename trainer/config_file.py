@@ -83,7 +83,7 @@ _SHORTEST = "The shortest configuration: data: {images: FOLDER}"
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which a key that comes twice is an error, not a value lost in silence."""
+    """YAML with two mercies: 1e-3 is a number, and a key that comes twice is an error."""
 
     def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
         mapping = super().compose_mapping_node(anchor)
@@ -95,6 +95,13 @@ class _Loader(yaml.SafeLoader):
                 )
             seen.add(str(key.value))
         return mapping
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+"),
+    list("-+.0123456789"),
+)
 
 
 def _yaml_problem(error: yaml.YAMLError, text: str) -> tuple[int, str]:
@@ -112,7 +119,7 @@ def _override(tree: Tree, word: str) -> None:
     if not equals or not all(key.split(".")):
         raise UsageError(f"{word}: wanted key=value.", "For example: head.l2=0.01")
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, _Loader)
     except yaml.YAMLError:
         value = text  # a path with a colon or a bracket is a path, not YAML
     if key in _NAMES and (value is not None or key in _SOURCES):
@@ -180,7 +187,7 @@ def _hint(problem: Any) -> str:
         float(value if isinstance(value, str) else "")
     except ValueError:
         return ""
-    return "Write numbers without quotes, and exponents with a point: 1.0e-3."
+    return "Write numbers without quotes."
 
 
 _HINTS = {

@@ -10,7 +10,7 @@ import yaml
 
 from trainer.config import Config, differences, yaml_word
 from trainer.data.plan import Plan
-from trainer.errors import UsageError
+from trainer.errors import DataError, UsageError
 from trainer.rundir import RunDir, write_json, write_text
 
 ANYWHERE = ("run.cache", "run.stall_timeout")
@@ -19,6 +19,8 @@ ANYWHERE = ("run.cache", "run.stall_timeout")
 
 def open_directory(run: RunDir, config: Config, again: bool) -> None:
     """Make the directory this configuration's, or see that it is; only under the lock.
+
+    Where the last run failed, over a mistyped key perhaps, its settings bind nobody.
 
     Args:
         run: The directory.
@@ -32,13 +34,21 @@ def open_directory(run: RunDir, config: Config, again: bool) -> None:
             f"--out {run.path}: holds files, but no run.", "Give a new or empty folder with --out."
         )
     run.clean()
-    if again:
+    if again or _failed(run):
         run.clear()
     run.stages.mkdir(exist_ok=True)
     if run.config.exists():
         _require_same_settings(run, config)
     else:
         write_text(run.config, config.to_yaml())
+
+
+def _failed(run: RunDir) -> bool:
+    """Whether the last run here failed: it left nothing to go on with, nor to be mistaken for."""
+    try:
+        return run.status() == "failed"
+    except DataError:
+        return False
 
 
 def _require_same_settings(run: RunDir, config: Config) -> None:

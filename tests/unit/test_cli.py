@@ -191,7 +191,7 @@ MISTAKES = {
     "no such file": (["gone.yaml"], USAGE, "gone.yaml: no such file or folder."),
     "broken YAML": (["broken.yaml"], USAGE, "broken.yaml, line 3: broken YAML"),
     "unknown key": (["texts", "head.l3=1.0"], USAGE, "Did you mean head.l2?"),
-    "string for a number": (["texts", "head.l2=1e-3"], USAGE, "head.l2: found 1e-3; wanted"),
+    "string for a number": (["texts", "head.l2=strong"], USAGE, "head.l2: found strong; wanted"),
     "class to leave out": (["photos", "data.exclude=[rof]"], USAGE, "Did you mean roof?"),
     "folder missing": (["missing.yaml"], DATA, "data.images"),
     "folder empty": (["empty"], DATA, "no class folders"),

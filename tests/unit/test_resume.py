@@ -146,6 +146,21 @@ def test_beginning_anew_takes_other_settings_and_keeps_other_files(complete: Run
     refusal(complete)
 
 
+def test_settings_of_a_failed_run_bind_nobody(run: RunDir) -> None:
+    open_directory(run, settings("backbone.weights=typo.h5"), again=False)
+    write_json(run.results, {"schema": 1, "status": "failed"})
+    open_directory(run, settings(), again=False)
+    assert "imagenet" in run.config.read_text(encoding="utf-8")
+    assert names(run.path) == {"config.yaml", "stages"}
+
+
+@pytest.mark.parametrize("status", ["running", "stopped"])
+def test_settings_of_a_run_that_can_go_on_bind(run: RunDir, status: str) -> None:
+    open_directory(run, settings("head.l2=0.5"), again=False)
+    write_json(run.results, {"schema": 1, "status": status})
+    refusal(run)
+
+
 # Data
 
 

@@ -13,7 +13,7 @@ from typing import NoReturn
 import click
 
 from trainer import __version__
-from trainer.errors import DONE, FAILED, USAGE, RetrainError, told
+from trainer.errors import DEBUG, DONE, FAILED, USAGE, RetrainError, told
 
 SECTIONS = {
     "Train": ("run", "check", "demo", "predict"),
@@ -183,6 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     debug = "--debug" in words
     if debug:
         words.remove("--debug")
+        os.environ[DEBUG] = "1"
     try:
         code = retrain.main(words or ["--help"], prog_name="retrain", standalone_mode=False)
         sys.stdout.flush()

@@ -54,6 +54,9 @@ class Stopped(RetrainError):
     agreed = True
 
 
+DEBUG = "RETRAIN_DEBUG"
+"""Set by --debug, for the ranks that are started: show where in the code an error came from."""
+
 BY_CODE = {kind.exit_code: kind for kind in (RetrainError, UsageError, DataError, Stopped)}
 """The class for each exit code, to raise an error again on the ranks that did not meet it."""
 

@@ -7,15 +7,17 @@ and size must agree with MPI's. Both carry integers and bytes only, so the same 
 
 from __future__ import annotations
 
+import os
 import pickle
 import socket
+import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
 from trainer.arrays import Array, ByteArray, FloatArray, IntArray
-from trainer.errors import BY_CODE, RetrainError, Stopped, UsageError
+from trainer.errors import BY_CODE, DEBUG, RetrainError, Stopped, UsageError
 from trainer.world import launch
 from trainer.world.queue import WorkQueue
 from trainer.world.stopping import Stopping
@@ -211,6 +213,8 @@ class World:
             try:
                 outcome = (work(), None)
             except RetrainError as error:
+                if os.environ.get(DEBUG):
+                    traceback.print_exc()
                 outcome = (None, (error.exit_code, error.message, error.todo))
         result, failure = self.share(outcome)
         if failure:

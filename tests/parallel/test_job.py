@@ -171,7 +171,7 @@ def test_predict_walks_a_folder_and_writes_json(
     assert set(answers[0]["probabilities"]) == {"lake", "roof 'old'"}
 
 
-EACH = 55
+EACH = 35
 """Pictures a class."""
 
 

@@ -136,10 +136,8 @@ def _slurm() -> Finding:
     found = shutil.which("sbatch")
     if not found:
         return Finding("Slurm", "absent", "no sbatch here: runs start on this machine alone")
-    good, said = _run_version(found)
-    return Finding("Slurm", "ok" if good else "missing", said)
-
-
-def _run_version(program: str) -> tuple[bool, str]:
-    child = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=30)
-    return child.returncode == 0, (child.stdout or child.stderr).strip()
+    child = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=30)
+    if child.returncode:
+        why = child.stderr.strip().partition("\n")[0]
+        return Finding("Slurm", "absent", f"{found} reaches no cluster: {why}")
+    return Finding("Slurm", "ok", child.stdout.strip())

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 # Every target makes .venv ready first; once it is, that takes a moment.
-# PYTHON=python3.12 chooses the interpreter.
+# PYTHON=python3.12 chooses the interpreter; GPU=cuda, none or auto which TensorFlow is set up, and
+# left out it is the one that was set up last.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system check format clean
+.PHONY: help setup demo test test-system bench check format clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup:  ## make .venv ready: TensorFlow, Horovod, MPI, the retrain command
+setup:  ## make .venv ready: TensorFlow (GPU=auto|cuda|none), Horovod, MPI, retrain
 	@tools/setup.sh
 
 demo: setup  ## the whole job on pictures that retrain draws itself
@@ -22,6 +23,10 @@ test-system:  ## the tests on a real Slurm (root; Debian or Ubuntu)
 	@tools/setup.sh dev
 	@tools/debian.sh slurm-wlm slurm-wlm-basic-plugins munge libpmix-dev iproute2 procps
 	@.venv/bin/python -m pytest tests/cluster
+
+bench:  ## this project and its peers on the same files (BENCH='FOLDER --only speed')
+	@tools/setup.sh bench
+	@.venv/bin/python tests/bench $(BENCH)
 
 check:  ## style, types, layers, shell scripts, spelling
 	@tools/setup.sh dev

@@ -13,7 +13,8 @@ if [[ $environment == *[!A-Za-z0-9/._-]* ]]; then
     environment=$folder.environment
     trap 'rm -rf "$environment"' EXIT
     "$1/bin/python" -m venv "$environment"
-    "$environment/bin/python" -m pip install --only-binary=:all: -r requirements.txt
+    "$environment/bin/python" -m pip install --only-binary=:all: \
+        -r "$1/.retrain/requirements.txt"
 fi
 build=$environment/.build
 rm -rf "$build"

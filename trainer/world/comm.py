@@ -224,9 +224,14 @@ class World:
             raise shared
         return result  # type: ignore[return-value]
 
-    def queue(self, total: int) -> WorkQueue:
-        """A queue of the numbers 0 to total - 1 for all ranks; Collective."""
-        return WorkQueue(self._comm, total, self._stopping)
+    def queue(self, total: int, ahead: int = 0) -> WorkQueue:
+        """A queue of the numbers 0 to total - 1 for all ranks; Collective.
+
+        Args:
+            total: How many numbers.
+            ahead: How many a rank still holds undone when it asks for more.
+        """
+        return WorkQueue(self._comm, total, ahead, self._stopping)
 
     @property
     def stop_requested(self) -> bool:

@@ -15,11 +15,11 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 from types import FrameType
 
 from trainer.errors import FAILED, STOPPED, UsageError
+from trainer.world.devices import allocated_gpus, visible_gpus
 from trainer.world.stopping import ECHO_SECONDS, SIGNALS
 
 RANK_GIB = 2.0
@@ -162,16 +162,8 @@ def place(ranks: int | None, with_tensorflow: bool, with_gpus: bool = True) -> P
 
 
 def _gpus() -> int:
-    """GPUs of this host that the job may use, without loading TensorFlow.
-
-    Source: CUDA's programming guide, environment variables: the first word that names no device
-    (-1, say, or Slurm's NoDevFiles) ends the list.
-    """
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        words = (word.strip() for word in visible.split(","))
-        return len(list(takewhile(lambda word: word not in ("", "-1", "NoDevFiles"), words)))
-    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+    """GPUs of this host for the job; where the driver shows none, the ranks will say why."""
+    return len(visible_gpus()) or allocated_gpus()
 
 
 def _ranks_by_cores(with_tensorflow: bool) -> int:

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The work queue: numbers 0 to total - 1, each given once to whichever rank asks next.
 
+Numbers are given out several at a time, fewer towards the end. A rank that is so slow that the
+others would have done the rest before it had done one more gets none: the last number, not the
+first, decides when a run ends.
+
 A thread on rank 0 answers, so that nobody waits for rank 0's own computing. One-sided MPI would
 need no thread, but over TCP its calls wait until rank 0 enters MPI by itself: seconds, not
 microseconds, while it computes.
@@ -10,6 +14,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,20 +27,85 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 ASK, ANSWER = 1, 2
-END = -1
 POLL_SECONDS = 0.001
+MOST_AT_ONCE = 8
+SHARE = 4
+"""A rank gets at most one part in SHARE x ranks of what is left."""
+END = range(0)
+
+
+class Dealer:
+    """Decides who gets which numbers; on rank 0 alone, and free of MPI."""
+
+    def __init__(self, total: int, ranks: int, ahead: int) -> None:
+        """Start at 0.
+
+        Args:
+            total: Numbers to give out.
+            ranks: Who may ask.
+            ahead: Numbers that a rank still holds undone when it asks for more.
+        """
+        self.given = 0
+        self._total = total
+        self._ahead = ahead
+        self._asked: dict[int, tuple[float, int]] = {}
+        self._turns: Counter[int] = Counter()
+        self._seconds: dict[int, float] = {}
+        self._asking = set(range(ranks))
+
+    def deal(self, rank: int, now: float) -> range:
+        """The next numbers for a rank; none where it shall end.
+
+        Args:
+            rank: Who asks.
+            now: Seconds on any clock; what a rank needs for a number is learnt from it.
+        """
+        self._learn(rank, now)
+        left = self._total - self.given
+        count = min(left, MOST_AT_ONCE, max(1, left // (SHARE * len(self._asking))))
+        count = min(count, self._in_time(rank, left))
+        self._asked[rank] = (now, count)
+        if count <= 0:
+            self._asking.discard(rank)
+            return END
+        self.given += count
+        return range(self.given - count, self.given)
+
+    def close(self) -> None:
+        """Give out no more."""
+        self._total = self.given
+
+    def _learn(self, rank: int, now: float) -> None:
+        """Seconds a number, the mean of the last turn and of what was known before.
+
+        The first turns only fill what the rank holds ahead: no measure of its work.
+        """
+        self._turns[rank] += 1
+        if self._turns[rank] > self._ahead + 1:
+            asked, count = self._asked[rank]
+            seconds = (now - asked) / count
+            self._seconds[rank] = (seconds + self._seconds.get(rank, seconds)) / 2
+
+    def _in_time(self, rank: int, left: int) -> int:
+        """How many numbers the rank can do before the others would have done all that is left."""
+        others = [self._seconds[one] for one in self._asking - {rank} if one in self._seconds]
+        if rank not in self._seconds or not others:
+            return left
+        theirs = self._ahead * sum(others) / len(others)
+        rest = left / sum(1 / max(seconds, 1e-9) for seconds in others)
+        return int((theirs + rest) / max(self._seconds[rank], 1e-9)) - self._ahead
 
 
 class WorkQueue:
     """Who computes what; a context that every rank enters and takes from until it gets None."""
 
-    def __init__(self, comm: MPI.Comm, total: int, stopping: Stopping) -> None:
-        """Open the queue; Collective."""
+    def __init__(self, comm: MPI.Comm, total: int, ahead: int, stopping: Stopping) -> None:
+        """Open the queue; Collective. Use `World.queue`."""
         self._comm = comm.Dup()
-        self._total = total
         self._stopping = stopping
-        self._next = 0
+        self._dealer = Dealer(total, comm.Get_size(), ahead)
         self._lock = threading.Lock()
+        self._mine = END
         self._ended = False
         self._server = threading.Thread(target=self._serve, daemon=True)
         if self._comm.Get_rank() == 0:
@@ -44,33 +114,33 @@ class WorkQueue:
     @property
     def given(self) -> int:
         """How many numbers were handed out; known on rank 0 alone."""
-        return self._next
+        return self._dealer.given
 
     def take(self) -> int | None:
         """The next number, or None when all are given out or some rank was asked to stop."""
-        if self._ended:
+        if self._stopping.requested:
+            self._mine = END  # what it holds is left undone
+        if not self._mine and not self._ended:
+            self._mine = self._ask()
+            self._ended = not self._mine
+        if not self._mine:
             return None
+        number, self._mine = self._mine[0], self._mine[1:]
+        return number
+
+    def _ask(self) -> range:
         if self._comm.Get_rank() == 0:
-            number = self._hand_out(self._stopping.requested)
-        else:
-            number = self._ask()
-        self._ended = number == END
-        return None if self._ended else number
-
-    def _ask(self) -> int:
+            return self._hand_out(0, self._stopping.requested)
         self._comm.Send(np.array([self._stopping.requested], np.int64), dest=0, tag=ASK)
-        answer = np.empty(1, np.int64)
+        answer = np.empty(2, np.int64)
         self._comm.Recv(answer, source=0, tag=ANSWER)
-        return int(answer[0])
+        return range(int(answer[0]), int(answer[1]))
 
-    def _hand_out(self, stop: bool) -> int:
+    def _hand_out(self, rank: int, stop: bool) -> range:
         with self._lock:
             if stop:
-                self._total = self._next
-            if self._next >= self._total:
-                return END
-            self._next += 1
-            return self._next - 1
+                self._dealer.close()
+            return self._dealer.deal(rank, time.monotonic())
 
     def _serve(self) -> None:
         """Answer until every other rank was told that it is the end."""
@@ -84,9 +154,10 @@ class WorkQueue:
                 continue
             asker = status.Get_source()
             self._comm.Recv(wish, source=asker, tag=ASK)
-            number = self._hand_out(bool(wish[0]) or self._stopping.requested)
-            self._comm.Send(np.array([number], np.int64), dest=asker, tag=ANSWER)
-            waiting -= number == END
+            numbers = self._hand_out(asker, bool(wish[0]) or self._stopping.requested)
+            answer = np.array([numbers.start, numbers.stop], np.int64)
+            self._comm.Send(answer, dest=asker, tag=ANSWER)
+            waiting -= not numbers
 
     def __enter__(self) -> WorkQueue:
         """Take from it inside."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -96,3 +97,157 @@ def test_environment_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     assert found.returncode == 2
     assert "was not made by this set-up" in found.stderr
     assert os.listdir(own.parent) == ["own"]
+
+
+# For GPUs or not
+
+INTERPRETER = f"""\
+case "$1 $2 $3" in
+    "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+    "-m pip install") shift 2; [[ ! -e $FAIL ]] || exit 1
+        echo "$*" >>"$SAID"
+        for word; do [[ $word != *requirements.txt ]] || cp "$word" "$INSTALLED"; done ;;
+    *) exec {sys.executable} "$@" ;;
+esac"""
+
+
+class Project:
+    """A copy of what sets up, with an interpreter and a Horovod that only take note."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.bin = root / "project", root / "bin"
+        self.fail, self.installed, self.said = (root / name for name in "fail list said".split())
+        shutil.copytree(TOOLS, self.root / "tools")
+        for file in [*TOOLS.parent.glob("requirements*.txt"), *TOOLS.parent.glob("*.toml")]:
+            shutil.copy(file, self.root)
+        (self.root / "setup.py").touch()
+        (self.root / "trainer").mkdir()
+        (self.root / "trainer" / "__init__.py").touch()
+        self.bin.mkdir()
+        program(self.bin, "python3", INTERPRETER)
+        program(self.root / "tools", "horovod.sh", 'mkdir -p "$3"; touch "$3/fake.whl"')
+
+    def set_up(self, *words: str, gpu: str = "") -> subprocess.CompletedProcess[str]:
+        """`tools/setup.sh`; `said` and `installed` then hold what this one did."""
+        self.said.write_text("")
+        self.installed.unlink(missing_ok=True)
+        names = {"FAIL": self.fail, "INSTALLED": self.installed, "SAID": self.said}
+        return subprocess.run(
+            [self.root / "tools" / "setup.sh", *words],
+            env={
+                "PATH": f"{self.bin}:{os.environ['PATH']}",
+                "RETRAIN_WHEELS": str(self.root.parent / "wheels"),
+                **{name: str(path) for name, path in names.items()},
+                **({"GPU": gpu} if gpu else {}),
+            },
+            capture_output=True,
+            text=True,
+        )
+
+    def done(self, *words: str, gpu: str = "") -> str | None:
+        """The TensorFlow that a set-up installed; None where it found all in order."""
+        found = self.set_up(*words, gpu=gpu)
+        assert found.returncode == 0, found.stderr
+        if not self.installed.exists():
+            return None
+        lines = self.installed.read_text().splitlines()
+        [tensorflow] = [line.split("==")[0] for line in lines if re.match(r"tensorflow\W*", line)
+                        and not line.startswith("tensorflow-io")]  # fmt: skip
+        assert ("nvidia-cudnn-cu12" in self.installed.read_text()) == (tensorflow == CUDA)
+        return tensorflow
+
+    def wheels(self) -> list[str]:
+        """The names of the Horovods that were built."""
+        return sorted(
+            path.name for path in (self.root.parent / "wheels").iterdir() if path.is_dir()
+        )
+
+
+CUDA, PLAIN_CPU = "tensorflow[and-cuda]", "tensorflow-cpu"
+NO_DRIVER = pytest.mark.skipif(
+    Path("/proc/driver/nvidia/version").exists(), reason="this machine has an NVIDIA driver"
+)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """One on a machine whose nvidia-smi finds no driver."""
+    made = Project(tmp_path)
+    program(made.bin, "nvidia-smi", "exit 9")
+    return made
+
+
+@pytest.mark.parametrize(("gpu", "tensorflow"), [("cuda", CUDA), ("none", PLAIN_CPU)])
+def test_word_decides_which_tensorflow_is_installed(
+    gpu: str, tensorflow: str, project: Project
+) -> None:
+    assert project.done(gpu=gpu) == tensorflow
+
+
+@NO_DRIVER
+@pytest.mark.parametrize("gpu", ["", "auto"])
+def test_machine_without_a_driver_gets_tensorflow_for_the_cpu(gpu: str, project: Project) -> None:
+    assert project.done(gpu=gpu) == PLAIN_CPU
+
+
+@pytest.mark.parametrize("gpu", ["", "auto"])
+def test_machine_whose_driver_answers_gets_tensorflow_for_gpus(gpu: str, project: Project) -> None:
+    program(project.bin, "nvidia-smi", '[[ $* == -L ]] && echo "GPU 0: A100"')
+    assert project.done(gpu=gpu) == CUDA
+
+
+@pytest.mark.parametrize("words", [[], ["dev"]])
+def test_set_up_without_a_word_keeps_the_choice_made_before(
+    words: list[str], project: Project
+) -> None:
+    project.done(gpu="cuda")
+    assert project.done(*words) is None
+    assert (project.said.read_text() != "") == bool(words)  # the tools of dev come, and only they
+
+
+def test_choice_is_kept_where_a_changed_list_makes_all_anew(project: Project) -> None:
+    project.done(gpu="cuda")
+    with (project.root / "requirements.txt").open("a") as file:
+        file.write("# changed\n")
+    assert project.done() == CUDA
+
+
+def test_interrupted_set_up_goes_on_with_the_choice_made(project: Project) -> None:
+    project.fail.touch()
+    assert project.set_up(gpu="cuda").returncode == 1
+    project.fail.unlink()
+    assert project.done() == CUDA
+
+
+def test_another_choice_makes_all_anew_and_the_same_one_nothing(project: Project) -> None:
+    assert project.done(gpu="cuda") == CUDA
+    assert project.done(gpu="none") == PLAIN_CPU
+    assert project.done(gpu="none") is None
+
+
+def test_horovod_is_built_for_each_tensorflow_and_kept(project: Project) -> None:
+    for gpu in ("cuda", "none", "cuda"):
+        project.done(gpu=gpu)
+    assert [name.split("-tensorflow-")[1].split("-")[0] for name in project.wheels()] == [
+        "cpu",
+        "cuda",
+    ]
+
+
+def test_word_that_is_none_is_refused_in_one_line_before_anything_is_made(
+    project: Project,
+) -> None:
+    found = project.set_up(gpu="yes")
+    assert found.returncode == 2
+    assert found.stderr == "retrain: GPU=yes: wanted auto, cuda or none.\n"
+    assert not (project.root / ".venv").exists()
+
+
+def test_both_lists_name_the_same_release_of_tensorflow() -> None:
+    """Horovod is built for one release, and its stored wheel says which by the first list."""
+    found = [
+        re.findall(r"^tensorflow(?:-cpu|\[and-cuda\])==(\S+)", file.read_text(), re.MULTILINE)
+        for file in (TOOLS.parent / "requirements.txt", TOOLS.parent / "requirements-cuda.txt")
+    ]
+    assert found[0] == found[1]
+    assert len(found[0]) == 1

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -131,17 +132,29 @@ def test_memory_limits_the_ranks_that_hold_tensorflow(
     assert place(None, with_tensorflow=False).ranks_a_host == 8
 
 
+THREE_GPUS = "\n".join(f"GPU;8;0;1073741824;0000:0{bus}:00.0;{bus}" for bus in range(3))
+
+
 @pytest.mark.parametrize(
-    ("visible", "ranks"),
-    [("0", 1), ("0,1,2", 3), ("GPU-1a,GPU-2b", 2), ("", 6), ("-1", 6), ("NoDevFiles", 6)],
+    ("variables", "ranks"),
+    [
+        ({"FAKE_GPUS": THREE_GPUS}, 3),
+        ({"FAKE_GPUS": THREE_GPUS, "CUDA_VISIBLE_DEVICES": "2"}, 1),
+        ({"FAKE_GPUS": THREE_GPUS, "CUDA_VISIBLE_DEVICES": "1,2,7"}, 2),  # there is no 7
+        ({"FAKE_GPUS": THREE_GPUS, "CUDA_VISIBLE_DEVICES": ""}, 6),
+        ({"CUDA_VISIBLE_DEVICES": "0,1"}, 2),  # given and not shown: the ranks will say so
+    ],
 )
-def test_one_rank_a_visible_gpu_else_a_core(
-    visible: str, ranks: int, cores: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+def test_one_rank_a_gpu_that_the_driver_shows_else_a_core(
+    variables: dict[str, str], ranks: int, ask: Callable[..., Any]
 ) -> None:
-    cores(6)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert place(None, with_tensorflow=True).ranks_a_host == ranks
-    assert place(None, with_tensorflow=True, with_gpus=False).ranks_a_host == 6
+    told = ask(
+        "[launch.place(None, True, with_gpus).ranks_a_host for with_gpus in (True, False)]",
+        "import os\nfrom trainer.world import launch\n"
+        "launch._memory_gib = lambda: 64.0\nos.sched_getaffinity = lambda _: set(range(6))",
+        **variables,
+    )
+    assert told.value == [ranks, 6]
 
 
 @pytest.mark.parametrize(

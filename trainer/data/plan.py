@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
+from typing import NamedTuple
 
 from trainer.config import Data
-from trainer.data.images import BadFile, Listing, SourceFile, digest, list_source, require_enough
+from trainer.data.images import BadFile, Listing, SourceFile, list_source, require_enough
+from trainer.data.index import Index, digest, settled
 from trainer.errors import DataError, listed
 from trainer.progress import Progress
 from trainer.world.comm import World
@@ -66,12 +67,27 @@ def list_enough(data: Data) -> Listing:
     return listing
 
 
-def make_plan(data: Data, world: World, progress: Progress) -> Plan:
-    """List on rank 0, hash on all ranks; Collective.
+class _Hashed(NamedTuple):
+    """What the hashing of one file found."""
 
+    content: bytes | str
+    """Its SHA-256, or why it cannot be read."""
+    settled: bool
+    """Whether a later run may rely on that while the file's state is the same."""
+
+
+def make_plan(data: Data, cache: Path, verify: bool, world: World, progress: Progress) -> Plan:
+    """List on rank 0, hash on all ranks what the index does not know; Collective.
+
+    Args:
+        data: The source.
+        cache: The folder of the cache, which holds the index.
+        verify: Hash every file, whatever the index knows.
+        world: Who shares the work.
+        progress: Told how far it is.
     Raises:
         DataError: As `list_enough`.
-        Stopped: Some rank was asked to stop.
+        Stopped: Some rank was asked to stop; what was hashed is in the index.
     """
     listing = world.on_root(lambda: list_enough(data))
     if listing.outside:
@@ -79,19 +95,67 @@ def make_plan(data: Data, world: World, progress: Progress) -> Plan:
             f"{listing.outside:,} files or links in {data.source_key} lie in no class folder and "
             "are passed over"
         )
-    digests = world.collect(_hash(data.source, listing.files[world.rank :: world.size], world))
+    index = Index(cache, data.source)
+    contents: list[bytes | str | None] = world.on_root(lambda: _recall(index, listing, verify))
+    unknown = [place for place, content in enumerate(contents) if content is None]
+    if len(unknown) < len(contents):
+        progress.say(
+            f"{len(contents) - len(unknown):,} files unchanged since they were last hashed "
+            "(retrain run --verify hashes all)"
+        )
+    hashed = _hash(data.source, listing, unknown, world, progress)
+    world.on_root(lambda: _remember(index, listing, hashed, progress))
     world.agree()
-    return assemble(data.source, listing, _interleave(digests, len(listing.files)))
+    for place, found in hashed.items():
+        contents[place] = found.content
+    return assemble(data.source, listing, [content for content in contents if content is not None])
 
 
-def _hash(root: Path, files: Sequence[SourceFile], world: World) -> list[bytes | str]:
-    """SHA-256 of each file, or why it cannot be read; cut short where a stop is wished."""
-    found: list[bytes | str] = []
-    for file in files:
-        if world.stop_requested:
-            break
-        found.append(hash_or_reason(root / file.path))
-    return found
+def _recall(index: Index, listing: Listing, verify: bool) -> list[bytes | str | None]:
+    """(files,) the SHA-256 of those that the index knows."""
+    index.read()
+    return [None if verify else index.digests.get(file.state) for file in listing.files]
+
+
+def _hash(
+    root: Path, listing: Listing, places: Sequence[int], world: World, progress: Progress
+) -> dict[int, _Hashed]:
+    """Hash the files at these places, spread over the ranks; some only after a stop; Collective."""
+    mine: dict[int, _Hashed] = {}
+    with progress.track("Files hashed", len(places)) as track:
+        for place in places[world.rank :: world.size]:
+            if world.stop_requested:
+                break
+            mine[place] = _hash_one(root, listing.files[place])
+            track.reach(min(len(mine) * world.size, len(places)))
+    return {place: found for part in world.collect(mine) for place, found in part.items()}
+
+
+def _hash_one(root: Path, file: SourceFile) -> _Hashed:
+    path, began = root / file.path, time.time()
+    content = hash_or_reason(path)
+    whole = isinstance(content, bytes)
+    return _Hashed(content, whole and settled(path, file.path, file.state, began))
+
+
+def _remember(
+    index: Index, listing: Listing, hashed: Mapping[int, _Hashed], progress: Progress
+) -> None:
+    """Renew the index, and tell of files whose content changed behind their state."""
+    found: dict[bytes, bytes | None] = {}
+    changed = []
+    for place, one in hashed.items():
+        file = listing.files[place]
+        content = one.content if isinstance(one.content, bytes) else None
+        found[file.state] = content if one.settled else None
+        if content and index.digests.get(file.state, content) != content:
+            changed.append(file.path)
+    if changed:
+        progress.warn(
+            f"{len(changed):,} files changed while size, times and inode stayed as they were: "
+            f"{listed(sorted(changed), 3)}; earlier runs may have taken them for unchanged"
+        )
+    index.renew([file.state for file in listing.files], found, progress)
 
 
 def hash_or_reason(path: Path) -> bytes | str:
@@ -100,13 +164,6 @@ def hash_or_reason(path: Path) -> bytes | str:
         return digest(path)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-
-
-def _interleave(parts: list[list[bytes | str]], count: int) -> list[bytes | str]:
-    joined = np.empty(count, dtype=object)
-    for rank, part in enumerate(parts):
-        joined[rank :: len(parts)] = part
-    return list(joined)
 
 
 def assemble(root: Path, listing: Listing, outcomes: Sequence[bytes | str]) -> Plan:

@@ -16,19 +16,20 @@ A million images need one opening a shard, and a reader checks just the rows tha
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import socket
 import time
 import zlib
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from trainer.arrays import Array, Float32Array
+from trainer.arrays import Array, Float32Array, IntArray
 from trainer.errors import UsageError
 from trainer.progress import Progress
 from trainer.rundir import write_bytes
@@ -62,37 +63,66 @@ class Shard:
 
     def sound(self) -> bool:
         """Whether every bottleneck is as it was written; reads them all."""
-        checks = [zlib.crc32(row.tobytes()) for row in self.table()]
-        return bool(checks == self.entries["crc"].tolist())
+        return bool(_checks(self.table()) == self.entries["crc"].tolist())
 
 
-@dataclass
+def _checks(table: Float32Array) -> list[int]:
+    """CRC-32 of each row of (rows, features); over one buffer, since slicing arrays is slow."""
+    if not table.size:
+        return []
+    content, length = table.data.cast("B"), table.shape[1] * table.itemsize
+    return [zlib.crc32(content[at : at + length]) for at in range(0, len(content), length)]
+
+
 class Known:
     """What the cache holds for one fingerprint.
 
+    A row is a number, counted through all shards: a million of them are no million objects, and
+    the ranks are given the shards' indexes only.
+
     Attributes:
-        places: SHA-256 of an image to its shard and row.
         unreadable: SHA-256 of contents that no decoder could read, each with its reason.
     """
 
-    places: dict[bytes, tuple[Shard, int]] = field(default_factory=dict)
-    unreadable: dict[bytes, str] = field(default_factory=dict)
+    def __init__(self, shards: Sequence[Shard]) -> None:
+        """Know what these shards hold; of a content that several hold, the last one counts."""
+        self._shards = list(shards)
+        self._starts = np.cumsum([0, *(len(shard.entries) for shard in shards)])
+        self._rows: dict[bytes, int] = {}
+        self.unreadable: dict[bytes, str] = {}
+        for shard, start in zip(shards, self._starts.tolist(), strict=False):
+            digests = shard.entries["sha256"].tolist()
+            self._rows.update(zip(digests, itertools.count(start), strict=False))
+            self.unreadable.update(shard.unreadable)
+
+    def __reduce__(self) -> tuple[type[Known], tuple[list[Shard]]]:
+        """To the other ranks without the table, which they make again in less time."""
+        return Known, (self._shards,)
 
     def __contains__(self, digest: bytes) -> bool:
         """Whether nothing is left to compute for this content."""
-        return digest in self.places or digest in self.unreadable
+        return digest in self._rows or digest in self.unreadable
+
+    def places(self, digests: Iterable[bytes]) -> tuple[IntArray, IntArray]:
+        """Where bottlenecks lie that are there: the number of the shard, and the row in it."""
+        rows = np.array([self._rows[digest] for digest in digests], np.int64)
+        shards = np.searchsorted(self._starts, rows, side="right") - 1
+        return shards, rows - self._starts[shards]
+
+    def shard(self, number: int) -> Shard:
+        """One of them, as `places` counts them."""
+        return self._shards[number]
 
     def shards_of(self, digests: Iterable[bytes]) -> list[Shard]:
         """The shards that hold these bottlenecks, in path order."""
-        places = (self.places[digest] for digest in digests if digest in self.places)
-        shards = {shard.path: shard for shard, _ in places}
-        return [shards[path] for path in sorted(shards)]
+        shards, _ = self.places(digest for digest in digests if digest in self._rows)
+        return [self._shards[number] for number in np.unique(shards).tolist()]
 
     def forget(self, paths: Collection[Path]) -> None:
-        """Look at nothing in these shards any more."""
-        self.places = {
-            digest: place for digest, place in self.places.items() if place[0].path not in paths
-        }
+        """Look at nothing in these shards any more; what others hold as well is found there."""
+        kept = [shard for shard in self._shards if shard.path not in paths]
+        if len(kept) < len(self._shards):
+            vars(self).update(vars(Known(kept)))
 
 
 class Cache:
@@ -120,17 +150,13 @@ class Cache:
 
     def read_index(self, progress: Progress) -> Known:
         """Look into every shard; a damaged one is passed over with a warning."""
-        known = Known()
+        shards = []
         for path in sorted(self.folder.glob("*.shard")):
             try:
-                shard = read_header(path, self.fingerprint)
+                shards.append(read_header(path, self.fingerprint))
             except (OSError, Damaged) as error:
                 progress.warn(f"{path}: damaged shard, computed anew ({error})")
-                continue
-            for row, digest in enumerate(shard.entries["sha256"].tolist()):
-                known.places[digest] = (shard, row)
-            known.unreadable.update(shard.unreadable)
-        return known
+        return Known(shards)
 
     def read_rows(self, known: Known, digests: Sequence[bytes]) -> Float32Array:
         """Read bottlenecks, shard by shard.
@@ -142,12 +168,10 @@ class Cache:
             (digests, features) float32, in the order asked.
         """
         rows = np.empty((len(digests), self.features), np.float32)
-        wanted: dict[Path, list[int]] = {}
-        for number, digest in enumerate(digests):
-            wanted.setdefault(known.places[digest][0].path, []).append(number)
-        for numbers in wanted.values():
-            table = known.places[digests[numbers[0]]][0].table()
-            rows[numbers] = table[[known.places[digests[number]][1] for number in numbers]]
+        shards, places = known.places(digests)
+        for number in np.unique(shards).tolist():
+            mine = shards == number
+            rows[mine] = known.shard(number).table()[places[mine]]
         return rows
 
 
@@ -232,8 +256,7 @@ class ShardWriter:
 
     def _encode(self) -> bytes:
         table = np.array(self._rows, "<f4").reshape(len(self._rows), self._cache.features)
-        checks = [zlib.crc32(row.tobytes()) for row in table]
-        index = np.array(list(zip(self._digests, checks, strict=True)), ENTRY).tobytes()
+        index = np.array(list(zip(self._digests, _checks(table), strict=True)), ENTRY).tobytes()
         header = json.dumps(
             {
                 "fingerprint": self._cache.fingerprint,

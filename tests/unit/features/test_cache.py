@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import time
 from pathlib import Path
 
@@ -108,18 +109,18 @@ def test_damaged_shard_is_passed_over_with_a_warning(store: Cache, place: str) -
     path.write_bytes(bytes(content))
     progress = Progress()
     known = read(store, progress)
-    assert sorted(known.places) == sorted(digest(number) for number in range(3, 6))
+    assert [digest(number) in known for number in range(6)] == 3 * [False] + 3 * [True]
     assert str(path) in progress.warnings[0]
 
 
 def test_changed_bottleneck_is_noticed(store: Cache) -> None:
     fill(store, range(3))
     (path,) = store.folder.glob("*.shard")
-    assert read(store).places[digest(0)][0].sound()
+    assert [shard.sound() for shard in read(store).shards_of([digest(0)])] == [True]
     content = bytearray(path.read_bytes())
     content[-2] ^= 1
     path.write_bytes(bytes(content))
-    assert not read(store).places[digest(0)][0].sound()
+    assert [shard.sound() for shard in read(store).shards_of([digest(0)])] == [False]
 
 
 def test_shard_of_another_fingerprint_is_not_mistaken(store: Cache, tmp_path: Path) -> None:
@@ -128,11 +129,58 @@ def test_shard_of_another_fingerprint_is_not_mistaken(store: Cache, tmp_path: Pa
     other.create()
     for path in store.folder.glob("*.shard"):
         path.rename(other.folder / path.name)
-    assert not other.read_index(Progress()).places
+    assert digest(0) not in other.read_index(Progress())
 
 
 def test_temporary_file_of_a_killed_writer_is_never_read(store: Cache) -> None:
     fill(store, range(3))
     (path,) = store.folder.glob("*.shard")
     path.rename(path.with_name(f".{path.name}.host.1.tmp"))
-    assert not read(store).places
+    assert digest(0) not in read(store)
+
+
+def test_shards_of_are_those_that_hold_the_bottlenecks(store: Cache) -> None:
+    for start in (0, 3, 6):
+        fill(store, range(start, start + 3))
+    known = read(store)
+    for wanted, starts in (([7], [6]), ([5, 1, 4], [0, 3]), ([99], [])):
+        found = known.shards_of([digest(number) for number in wanted])
+        firsts = [shard.entries["sha256"][0].tobytes() for shard in found]
+        assert sorted(firsts) == sorted(digest(start) for start in starts)
+        assert [shard.path for shard in found] == sorted(shard.path for shard in found)
+
+
+def test_shard_of_unreadable_contents_alone_stands_between_others(store: Cache) -> None:
+    for number in range(3):
+        writer = ShardWriter(store)
+        if number == 1:
+            writer.add_unreadable(digest(99), "is empty")
+        else:
+            writer.add(digest(number), row(number))
+        writer.commit()
+    rows = store.read_rows(read(store), [digest(2), digest(0)])
+    assert rows.tolist() == [row(2).tolist(), row(0).tolist()]
+
+
+def test_forgotten_shard_is_looked_at_no_more_but_its_copies_are(store: Cache) -> None:
+    fill(store, range(3))
+    fill(store, range(2, 5))
+    known = read(store)
+    (lost,) = known.shards_of([digest(3)])
+    known.forget({lost.path})
+    assert [digest(number) in known for number in range(5)] == 3 * [True] + 2 * [False]
+    assert store.read_rows(known, [digest(2)])[0].tolist() == row(2).tolist()
+
+
+def test_other_ranks_are_given_the_same_knowledge(store: Cache) -> None:
+    fill(store, range(4))
+    fill(store, range(3, 6))
+    writer = ShardWriter(store)
+    writer.add_unreadable(digest(99), "is empty")
+    writer.commit()
+    known = read(store)
+    given: Known = pickle.loads(pickle.dumps(known))
+    assert given.unreadable == known.unreadable
+    wanted = [digest(number) for number in range(6)]
+    assert store.read_rows(given, wanted).tolist() == store.read_rows(known, wanted).tolist()
+    assert digest(6) not in given

@@ -32,6 +32,7 @@ setup(
     packages=[*find_packages(include=["trainer", "trainer.*"]), *FOLDERS],
     package_dir=FOLDERS,
     package_data={
+        "trainer.features": ["topologies/*"],
         "trainer.report": ["templates/*"],
         "trainer.configs": ["*.yaml", "sites/*"],
         "trainer.slurm": ["*.sh"],

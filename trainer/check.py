@@ -10,11 +10,13 @@ from pathlib import Path
 
 from trainer.config import Config, cache_folder
 from trainer.data.dataset import Dataset, deal_dataset
-from trainer.data.images import BadFile, SourceFile, Unreadable, upright_rgb
+from trainer.data.images import BadFile, SourceFile, Unreadable
 from trainer.data.plan import Plan, assemble, hash_or_reason, list_enough
 from trainer.data.retrain_py import common_length, parse_bottleneck
 from trainer.data.split import TEST, TRAINING, VALIDATION
 from trainer.features import weights
+from trainer.features.backbones import NETWORKS
+from trainer.features.preprocess import pixels
 from trainer.progress import to_stderr
 from trainer.report.wording import visible
 from trainer.world import launch
@@ -39,7 +41,9 @@ def check_source(config: Config, quick: bool) -> None:
         print(f"{len(listing.files):8,}  files in {len(listing.classes)} classes; none was opened")
         return
     if config.data.images is not None:
-        weights.load(config.backbone.weights, cache_folder(config, Path("runs")), config.run.seed)
+        network, cache = NETWORKS[config.backbone.name], cache_folder(config, Path("runs"))
+        network.cut_at(config.backbone.layer)
+        weights.load(network, config.backbone.weights, cache, config.run.seed)
     plan, unreadable = _read_all(config)
     _print_table(deal_dataset(plan, unreadable, config), plan)
 
@@ -61,13 +65,14 @@ def _read_all(config: Config) -> tuple[Plan, list[BadFile]]:
 
 def _decoder(config: Config, root: Path) -> Callable[[SourceFile], int | str]:
     """From a file to the numbers that its bottleneck has (pictures: 0), or why it is unreadable."""
+    side = NETWORKS[config.backbone.name].side
 
     def decode(file: SourceFile) -> int | str:
         try:
             content = (root / file.path).read_bytes()
             if config.data.images is None:
                 return len(parse_bottleneck(content))
-            upright_rgb(content)
+            pixels(content, side)
         except Unreadable as error:
             return error.reason
         except OSError as error:

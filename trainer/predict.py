@@ -15,11 +15,13 @@ from trainer.data.images import PASSED_OVER, Unreadable
 from trainer.data.retrain_py import parse_bottleneck
 from trainer.errors import DataError, UsageError
 from trainer.features.backbone import set_up_tensorflow
-from trainer.features.preprocess import SIDE, pixels
+from trainer.features.backbones import NETWORKS
+from trainer.features.preprocess import pixels
 from trainer.head.export import About, read_about, read_head
 from trainer.head.train import score_items
 from trainer.rundir import RunDir
 from trainer.world import launch
+from trainer.world.devices import own_device
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Model:
             )
         self.about: About = read_about(run.model)
         self._folder = run.model
-        self._label: Label = self._images() if self.about.images else self._texts()
+        self._label: Label = self._images() if self.about.backbone else self._texts()
 
     def label(self, paths: Sequence[str]) -> Iterator[Prediction]:
         """Label files, in order, a batch at a time.
@@ -88,14 +90,15 @@ class Model:
 
     def _images(self) -> Label:
         launch.prepare_process()
-        set_up_tensorflow(len(launch.given_cores()), 0, "auto")
+        set_up_tensorflow(len(launch.given_cores()), own_device("auto", 0, 1))
         import tensorflow as tf
 
+        side = NETWORKS[self.about.backbone].side
         network = tf.saved_model.load(str(self._folder)).signatures["serving_default"]
 
         def label(contents: Sequence[bytes]) -> Iterator[FloatArray | str]:
-            decoded = [_decoded(content) for content in contents]
-            padded = np.zeros((self.about.batch_size, SIDE, SIDE, 3), np.uint8)
+            decoded = [_decoded(content, side) for content in contents]
+            padded = np.zeros((self.about.batch_size, side, side, 3), np.uint8)
             for place, picture in enumerate(decoded):
                 if not isinstance(picture, str):
                     padded[place] = picture
@@ -123,9 +126,9 @@ class Model:
         return label
 
 
-def _decoded(content: bytes) -> ByteArray | str:
+def _decoded(content: bytes, side: int) -> ByteArray | str:
     try:
-        return pixels(content)
+        return pixels(content, side)
     except Unreadable as error:
         return error.reason
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from trainer.analysis.evaluate import Evaluation, write_predictions
 from trainer.config import Config
 from trainer.data.dataset import Dataset
-from trainer.features import backbone
+from trainer.features.backbone import batch_size
 from trainer.features.bottlenecks import Features
 from trainer.head.cross_validate import Fitted
 from trainer.head.export import About, save_model
@@ -16,6 +16,8 @@ from trainer.report.page import write_report
 from trainer.report.verdict import verdict
 from trainer.rundir import RunDir
 from trainer.world.comm import World
+
+TEXTS_AT_ONCE = 64
 
 
 def publish(
@@ -42,9 +44,9 @@ def publish(
             name=config.name,
             classes=dataset.classes,
             features=features.reader.features,
-            images=features.network is not None,
+            backbone=features.network.network.name if features.network else "",
             weights_note=record.weights_note or "",
-            batch_size=backbone.batch_size(config.backbone, features.shares[0].device),
+            batch_size=_batch_size(features, config),
         )
         accuracy = verdict(record.results())
         save_model(run.model, fitted.final, about, features.network, accuracy)
@@ -55,3 +57,10 @@ def publish(
         record.write()
         write_report(run)
     return record.complete()
+
+
+def _batch_size(features: Features, config: Config) -> int:
+    """Files that `predict` takes at a time: the batch that the network's bits were made with."""
+    if features.network is None:
+        return TEXTS_AT_ONCE
+    return batch_size(config.backbone, features.network.device)

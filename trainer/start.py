@@ -27,6 +27,7 @@ def start(
     ranks: int | None,
     out: Path | None,
     again: bool,
+    verify: bool = False,
 ) -> int:
     """Run the job in this process's world, or start one by mpirun and wait for it.
 
@@ -37,21 +38,23 @@ def start(
         ranks: Processes to start; None picks.
         out: The run directory; None picks.
         again: Forget what is in it.
+        verify: Hash files again that seem unchanged.
     Returns:
         The exit code.
     """
     out = out or Path("runs") / config.name
     _require_apart(out, config.data)
     if launch.in_world():
-        return join(config, out, again)
+        return join(config, out, again, verify)
     list_enough(config.data)  # what a listing shows is told before any rank is started
     tensorflow = config.data.images is not None
     where = launch.place(ranks, tensorflow, tensorflow and config.run.device == "auto")
     RunDir(out).create()
     total = ranks or where.hosts * where.ranks_a_host
     if total == 1:
-        return join(config, out, again)
-    words = ["run", f"--out={out}", *(["--again"] if again else []), "--", source, *overrides]
+        return join(config, out, again, verify)
+    flags = [*(["--again"] if again else []), *(["--verify"] if verify else [])]
+    words = ["run", f"--out={out}", *flags, "--", source, *overrides]
     return launch.start(words, total, where)
 
 
@@ -64,7 +67,7 @@ def _require_apart(out: Path, data: Data) -> None:
         )
 
 
-def join(config: Config, out: Path, again: bool) -> int:
+def join(config: Config, out: Path, again: bool, verify: bool) -> int:
     """Do this rank's part of the job; Collective.
 
     Returns:
@@ -75,7 +78,7 @@ def join(config: Config, out: Path, again: bool) -> int:
     world = connect(stopping)
     progress = to_stderr(launch.terminal_beyond_mpirun()) if world.rank == 0 else Progress()
     with ending_all(world):
-        code = _work(config, out, again, world, progress)
+        code = _work(config, out, again, verify, world, progress)
     world.part()
     return launch.leave_outcome(code) if world.rank == 0 else _follow(code)
 
@@ -85,7 +88,9 @@ def _follow(code: int) -> int:
     return DONE if launch.outcome_is_left() else code
 
 
-def _work(config: Config, out: Path, again: bool, world: World, progress: Progress) -> int:
+def _work(
+    config: Config, out: Path, again: bool, verify: bool, world: World, progress: Progress
+) -> int:
     """The job; an error that all ranks raise together is told by rank 0 alone."""
     from trainer.fit import run_job
     from trainer.report.verdict import last_lines
@@ -93,7 +98,7 @@ def _work(config: Config, out: Path, again: bool, world: World, progress: Progre
     if world.crowded:
         progress.say(f"Warning: {world.local_size} ranks share {len(launch.given_cores())} cores")
     try:
-        results = run_job(config, out, again, world, progress)
+        results = run_job(config, out, again, verify, world, progress)
     except RetrainError as error:
         if not error.agreed:
             raise

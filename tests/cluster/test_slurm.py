@@ -19,8 +19,11 @@ from lab import CTL, Job, Lab
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "slurm" / "retrain.sh"
+QUICK = ("backbone.name=mobilenet_v2", "backbone.layer=block_5_add")
+SLOW = ("backbone.precision=float32", "evaluate.folds=0")
+"""Settings with which 120 pictures a class take longer than the first line of progress, 5 s."""
+EACH = 120
 RANDOM = "backbone.weights=random"
-NO_FOLDS = "evaluate.folds=0"
 HOSTILE = "our \"photos\" $(touch x) 'of' plots; touch x"
 
 
@@ -75,21 +78,21 @@ def photos(lab: Lab) -> Path:
 @pytest.fixture(scope="module")
 def two_hosts(lab: Lab, photos: Path) -> Run:
     """The job on both hosts, with nothing in the cache."""
-    options = ["run.cache=the cache", "name=a 'b' $(touch x)", "--out", "two hosts"]
+    options = ["run.cache=the cache", *QUICK, "name=a 'b' $(touch x)", "--out", "two hosts"]
     return Run(lab.finish(submit(lab, photos, *options)), photos.parent / "two hosts")
 
 
 @pytest.fixture(scope="module")
 def again(lab: Lab, photos: Path, two_hosts: Run) -> Run:
     """The same after the first, with the run directory that is the default."""
-    job = lab.finish(submit(lab, photos, "run.cache=the cache"))
+    job = lab.finish(submit(lab, photos, "run.cache=the cache", *QUICK))
     return Run(job, photos.parent / "runs" / photos.name)
 
 
 @pytest.fixture(scope="module")
 def one_rank(lab: Lab, photos: Path) -> Run:
     """The same by one rank on one host, without Slurm and with a cache of its own."""
-    retrain = [str(ROOT / ".venv/bin/retrain"), "run", photos.name, RANDOM, "--ranks", "1"]
+    retrain = [str(ROOT / ".venv/bin/retrain"), "run", photos.name, RANDOM, *QUICK, "--ranks", "1"]
     own = ["run.cache=another cache", "--out", "one rank"]
     done = lab.run("n1", [*retrain, *own], photos.parent, timeout=120)
     return Run(Job(0, "", done.returncode, done.stderr), photos.parent / "one rank")
@@ -142,15 +145,15 @@ def test_run_directory_is_below_the_folder_of_submission_by_default(again: Run) 
 def plenty(lab: Lab) -> Path:
     """Enough images to be interrupted among them."""
     folder = lab.shared / "slow" / "plenty"
-    draw(folder, each=120)
+    draw(folder, EACH)
     return folder
 
 
 @pytest.fixture(scope="module")
 def stopped(lab: Lab, plenty: Path) -> Run:
     """A job that was asked to stop while it computed bottlenecks."""
-    number = submit(lab, plenty, NO_FOLDS, "--out", "stopped")
-    lab.wait_for_text(number, " of 240, ")
+    number = submit(lab, plenty, *SLOW, "--out", "stopped")
+    lab.wait_for_text(number, f" of {2 * EACH}, ")
     lab.run(CTL, ["scancel", "--signal=USR2", "--batch", str(number)])
     return Run(lab.finish(number, timeout=120), plenty.parent / "stopped")
 
@@ -171,11 +174,11 @@ def test_job_asked_to_stop_ends_with_75_and_says_so(
 def test_stopped_job_goes_on_with_what_it_kept(
     lab: Lab, plenty: Path, stopped_results: dict[str, Any]
 ) -> None:
-    job = lab.finish(submit(lab, plenty, NO_FOLDS, "--out", "stopped"))
+    job = lab.finish(submit(lab, plenty, *SLOW, "--out", "stopped"))
     run = Run(job, plenty.parent / "stopped")
     assert run.results["status"] == "complete", run.job.output
     counts = run.results["bottlenecks"]
-    assert counts["computed"] + counts["reused"] == 240
+    assert counts["computed"] + counts["reused"] == 2 * EACH
     assert min(counts["computed"], counts["reused"]) > 0
 
 
@@ -184,9 +187,9 @@ def test_job_whose_other_host_lost_power_fails_and_is_not_complete(
 ) -> None:
     with make_lab() as lab:
         images = lab.shared / "plenty"
-        draw(images, each=120)
-        number = submit(lab, images, NO_FOLDS, "--out", "dead")
-        lab.wait_for_text(number, " of 240, ")
+        draw(images, EACH)
+        number = submit(lab, images, *SLOW, "--out", "dead")
+        lab.wait_for_text(number, f" of {2 * EACH}, ")
         lab.power_off("n2")
         run = Run(lab.finish(number, timeout=120), lab.shared / "dead")
         assert run.job.state == "FAILED", run.job.output

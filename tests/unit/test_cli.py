@@ -247,7 +247,7 @@ def no_hdf5(path: str) -> None:
     ("make", "told"),
     [
         (None, "no such file"),
-        (no_hdf5, "not an HDF5 file"),
+        (no_hdf5, "a web page"),
         (other_network, "another network than inception_v3"),
         (other_network_in_the_older_form, "another network than inception_v3"),
     ],
@@ -375,11 +375,11 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Started]:
 
 def test_ranks_get_the_words_as_they_were_given(retrain: Retrain, started: list[Started]) -> None:
     paint("my photos")
-    words = ["head.l2=1.0", "name=a 'b'", "--ranks", "3", "--out", "a b/c", "--again"]
+    words = ["head.l2=1.0", "name=a 'b'", "--ranks", "3", "--out", "a b/c", "--again", "--verify"]
     assert retrain("run", "my photos", *words).code == STOPPED
     assert started == [
         Started(
-            ["run", "--out=a b/c", "--again", "--", "my photos", "head.l2=1.0", "name=a 'b'"],
+            ["run", "--out=a b/c", *words[-2:], "--", "my photos", "head.l2=1.0", "name=a 'b'"],
             3,
             Place(1, 3),
         )
@@ -412,19 +412,19 @@ def test_run_that_uses_no_gpu_gets_a_rank_a_core(
 def test_one_rank_and_a_rank_of_a_world_join_with_the_whole_configuration(
     variables: dict[str, str], retrain: Retrain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls: list[tuple[Config, Path, bool]] = []
+    calls: list[tuple[Config, Path, bool, bool]] = []
 
-    def note(config: Config, out: Path, again: bool) -> int:
-        calls.append((config, out, again))
+    def note(config: Config, out: Path, again: bool, verify: bool) -> int:
+        calls.append((config, out, again, verify))
         return DONE
 
     monkeypatch.setattr(starting, "join", note)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     paint("photos")
-    assert retrain("run", "photos", "run.seed=7", "--ranks", "1").code == DONE
-    ((config, out, again),) = calls
-    assert (config.run.seed, out, again) == (7, Path("runs/photos"), False)
+    assert retrain("run", "photos", "run.seed=7", "--ranks", "1", "--verify").code == DONE
+    ((config, *rest),) = calls
+    assert (config.run.seed, *rest) == (7, Path("runs/photos"), False, True)
 
 
 # Check
@@ -514,7 +514,7 @@ gone.txt  error: cannot be read: No such file or directory
 def model() -> str:
     """A run on bottlenecks of two numbers, of which the second one speaks for `roof`."""
     head = (np.array([[0.0, 0.0], [0.0, 1.0]]), np.zeros(2))
-    about = About("a", ["-pool", "roof"], 2, images=False, weights_note="", batch_size=3)
+    about = About("a", ["-pool", "roof"], 2, backbone="", weights_note="", batch_size=3)
     run = RunDir(Path("runs/a"))
     run.path.mkdir(parents=True)
     save_model(run.model, head, about, None, "")

@@ -370,7 +370,11 @@ def test_unknown_key_is_told_before_a_wrong_value() -> None:
         ("head.l2=0", "found 0; wanted 'auto' or a number greater than 0"),
         ("head.l2=.inf", "found .inf; wanted 'auto' or a finite number"),
         ("head.l2=.nan", "found .nan; wanted 'auto' or a finite number"),
-        ("backbone.name=resnet", "found resnet; wanted 'inception_v3'"),
+        (
+            "backbone.name=resnet",
+            "found resnet; wanted 'inception_v3', 'resnet50', 'mobilenet_v2' or "
+            "'efficientnet_lite0'",
+        ),
         ("backbone.weights=", "found null; wanted a text"),
         ("report.images=1", "found 1; wanted true or false"),
         ("name=a/b", "found a/b; wanted a name that can be a folder's"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of the source: which there are, what is in each, and images as upright RGB.
+"""Files of the source: which there are, and which can be used.
 
 The listing knows names and sizes only. Whether a content can be read is found out later, one file
 at a time, so that a broken one costs a line in the quarantine, not the run.
@@ -9,37 +9,31 @@ from __future__ import annotations
 
 import difflib
 import errno
-import hashlib
-import io
 import os
 import stat
-import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
-from PIL import ExifTags, Image
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-
+from trainer.data.index import State, state
 from trainer.errors import DataError, UsageError, listed
 
 PASSED_OVER = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX"})
-MOST_PIXELS = 200_000_000
 FEWEST_FILES = 3  # one for each set
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFile:
-    """A regular file below a class folder."""
+class SourceFile(NamedTuple):
+    """A regular file below a class folder; a tuple, since ranks are sent a million of them."""
 
     path: str
     """Relative to the source, with `/`, class folder included, as os.fsdecode gives it."""
     label: str
     bytes: int
+    state: State = b""
+    """What `trainer.data.index` knows it again by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +134,7 @@ def _walk(root: Path, label: str, key: str) -> Iterator[SourceFile | BadFile]:
                 continue
             place = _place(status)
             if stat.S_ISREG(status.st_mode):
-                yield SourceFile(path, label, status.st_size)
+                yield SourceFile(path, label, status.st_size, state(path, status))
             elif not stat.S_ISDIR(status.st_mode):
                 yield BadFile(path, 0, "is a pipe, socket or device, no regular file")
             elif place in above or (entry.is_symlink() and place in linked):
@@ -193,107 +187,3 @@ def _too_few_classes(counts: list[str], outside: int, root: Path, key: str) -> D
         found += f", only files ({outside:,})"
         todo = f"Move them into one folder a class; or do you mean {root.absolute().parent}?"
     return DataError(f"{key} {root}: {found}; two classes are needed.", todo)
-
-
-def digest(path: Path) -> bytes:
-    """SHA-256 of a file's content, 32 bytes, read in pieces.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
-    total = hashlib.sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(1 << 20):
-            total.update(piece)
-    return total.digest()
-
-
-# Pillow is not asked, since what formats it knows differs between versions.
-_READ = ((b"\xff\xd8\xff", JpegImageFile), (b"\x89PNG\r\n\x1a\n", PngImageFile))
-_OTHERS = (
-    (0, b"GIF8", "a GIF"),
-    (0, b"BM", "a BMP"),
-    (0, b"II*\0", "a TIFF"),
-    (0, b"MM\0*", "a TIFF"),
-    (8, b"WEBP", "a WebP"),
-    (4, b"ftyp", "a HEIC, AVIF or film"),
-    (0, b"<", "a web page or other text"),
-    (0, b"version https://git-lfs", "a Git LFS pointer"),
-)
-
-
-def upright_rgb(content: bytes) -> Image.Image:
-    """Decode a JPEG or PNG, whatever its name, to 8-bit RGB as it should be looked at.
-
-    EXIF orientation is applied; 16 bits are scaled to 8; what is transparent shows white. Safe to
-    call from several threads.
-
-    Args:
-        content: The whole file.
-    Raises:
-        Unreadable: It is empty, broken, of another format, or over 200 megapixels.
-        MemoryError: The machine is too small; the file may be good.
-    """
-    kind = _kind(content)  # not by Image.open, which warns at sizes that are allowed here
-    try:
-        image = kind(io.BytesIO(content))
-        if image.width * image.height > MOST_PIXELS:
-            raise Unreadable(f"has {image.width} x {image.height} pixels, over 200 megapixels")
-        image.load()
-        turn = _TURN.get(_orientation(image))
-        upright = _to_rgb(image)
-        return upright if turn is None else upright.transpose(turn)
-    except (MemoryError, Unreadable):
-        raise
-    except Exception as error:  # a decoder raises nearly anything when its input is broken
-        how = "truncated" if "truncated" in str(error).lower() else "broken"
-        raise Unreadable(f"is a {how} {kind.format}") from error
-
-
-def _kind(content: bytes) -> type[JpegImageFile | PngImageFile]:
-    if not content:
-        raise Unreadable("is empty")
-    for magic, kind in _READ:
-        if content.startswith(magic):
-            return kind
-    for offset, magic, name in _OTHERS:
-        if content.startswith(magic, offset):
-            raise Unreadable(f"is {name}; this version reads JPEG and PNG")
-    raise Unreadable("is no image: neither JPEG nor PNG")
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):
-        return _from_16_bit_grey(image).convert("RGB")
-    if image.mode not in ("LA", "RGBA") and "transparency" not in image.info:
-        return image.convert("RGB")
-    layered = image.convert("RGBA")
-    white = Image.new("RGB", image.size, "white")
-    white.paste(layered, mask=layered.getchannel("A"))
-    return white
-
-
-def _from_16_bit_grey(image: Image.Image) -> Image.Image:
-    """The high bytes, which is also what Pillow keeps of 16-bit colour."""
-    values = np.asarray(image)
-    clear = values == image.info.get("transparency", -1)
-    return Image.fromarray(np.where(clear, 255, values >> 8).astype(np.uint8))
-
-
-_TURN = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What undoes each EXIF orientation; 1 is upright."""
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except (OSError, SyntaxError, TypeError, ValueError, struct.error):
-        return 1  # a broken EXIF block is no reason to lose a good image

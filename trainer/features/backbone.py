@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The frozen network: Inception-v3 from Keras, cut at its last pooling layer, as one graph.
-
-Versions of Keras and TensorFlow differ here and nowhere else.
-"""
+"""The frozen network at work: a TensorFlow session over one graph, on this rank's device."""
 
 from __future__ import annotations
 
@@ -10,140 +7,218 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from trainer.arrays import ByteArray, Float32Array
-from trainer.config import Backbone
-from trainer.features.preprocess import RECIPE, SCALE, SHIFT, SIDE
-from trainer.features.weights import Weights, sha256
+from trainer.config import Backbone, Precision
+from trainer.features.backbones import NETWORKS, Network
+from trainer.features.folding import fold
+from trainer.features.graph import emit
+from trainer.features.preprocess import recipe
+from trainer.features.weights import Weights
+from trainer.world.devices import Device, unseen_by_tensorflow
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-FEATURES = 2048
-LAYER = "avg_pool"
-CPU_BATCH, GPU_BATCH = 8, 64
+CPU_BATCH = 4
+"""Measured on one core: 1 to 32 images are alike; small ones end together."""
+GPU_BATCH_BYTES = 128 << 20
+"""GPU memory an image of a batch: generous, since others may use the same GPU."""
+MOST_GPU_BATCH = 128
+
+# What is left on: fusing convolutions with what follows them. The rest finds nothing to improve
+# in a folded graph, and copies its constants again and again.
+UNUSED_OPTIMIZERS = (
+    "layout_optimizer",
+    "constant_folding",
+    "shape_optimization",
+    "arithmetic_optimization",
+    "dependency_optimization",
+    "loop_optimization",
+    "function_optimization",
+    "debug_stripper",
+    "scoped_allocator_optimization",
+    "pin_to_host_optimization",
+    "implementation_selector",
+    "common_subgraph_elimination",
+)
 
 
-def fingerprint(weights: Weights, precision: str = "float32", view: str = "plain") -> str:
-    """SHA-256 over all that decides a bottleneck's value."""
-    decisive = {
-        "backbone": "inception_v3",
-        "layer": LAYER,
-        "weights": sha256(weights),
-        "preprocessing": RECIPE,
-        "precision": precision,
-        "view": view,
-    }
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
-
-
-def batch_size(settings: Backbone, device: str) -> int:
+def batch_size(settings: Backbone, device: Device) -> int:
     """Images in one step of the network."""
     if settings.batch_size != "auto":
         return settings.batch_size
-    return CPU_BATCH if device == "cpu" else GPU_BATCH
+    if device.ordinal is None:
+        return CPU_BATCH
+    return max(1, min(MOST_GPU_BATCH, device.memory_bytes // GPU_BATCH_BYTES))
 
 
-def set_up_tensorflow(threads: int, local_rank: int, device: str) -> str:
-    """Tell TensorFlow its cores and its device; once, before anything is computed.
+@cache
+def set_up_tensorflow(threads: int, device: Device) -> None:
+    """Tell TensorFlow its cores and its device, before anything is computed; once is enough.
 
     Args:
         threads: Cores of this rank.
-        local_rank: Picks the GPU where all GPUs of the host are visible.
-        device: `auto`, or `cpu` to leave GPUs alone.
-    Returns:
-        The kind of device: the GPU's name, or `cpu`.
+        device: Where it shall compute.
+    Raises:
+        UsageError: TensorFlow does not see the GPU.
     """
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     tf.config.experimental.enable_tensor_float_32_execution(False)
-    gpus = tf.config.list_physical_devices("GPU") if device == "auto" else []
-    if not gpus:
+    if device.ordinal is None:
         tf.config.set_visible_devices([], "GPU")
-        return "cpu"
+        tf.config.optimizer.set_experimental_options(dict.fromkeys(UNUSED_OPTIMIZERS, False))
+        return
+    gpus = tf.config.list_physical_devices("GPU")
+    if device.ordinal >= len(gpus):
+        raise unseen_by_tensorflow(device)
     tf.config.experimental.enable_op_determinism()
-    mine = gpus[local_rank % len(gpus)]
+    mine = gpus[device.ordinal]
     tf.config.set_visible_devices(mine, "GPU")
     tf.config.experimental.set_memory_growth(mine, True)
-    details = tf.config.experimental.get_device_details(mine)
-    return str(details.get("device_name", "gpu"))
 
 
 class FrozenBackbone:
-    """Pixels in, bottlenecks out; TensorFlow is loaded when it is first needed."""
+    """Pixels in, bottlenecks out; TensorFlow is loaded when it is first needed.
 
-    def __init__(self, weights: Weights, threads: int, local_rank: int, device: str) -> None:
+    Attributes:
+        network: The row of the table.
+        cut: The layer that gives the bottleneck.
+        weights: May be empty until the first call.
+        precision: May be changed until the first call.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        cut: str,
+        weights: Weights,
+        threads: int,
+        device: Device,
+        precision: Precision = "float32",
+    ) -> None:
         """Note what the network will be made of; see `set_up_tensorflow` for the rest."""
+        self.network = network
+        self.cut = cut
         self.weights = weights
-        self._place = (threads, local_rank, device)
+        self.threads = threads
+        self.device = device
+        self.precision = precision
+
+    @property
+    def features(self) -> int:
+        """Numbers in a bottleneck."""
+        return self.network.features(self.cut)
+
+    def set_up(self) -> None:
+        """Load TensorFlow for this rank's cores and device; before anything else uses it."""
+        set_up_tensorflow(self.threads, self.device)
+
+    def at(self, precision: Precision) -> FrozenBackbone:
+        """The same network in another number format."""
+        return FrozenBackbone(
+            self.network, self.cut, self.weights, self.threads, self.device, precision
+        )
+
+    def fingerprint(self, weights_sha256: str, view: str = "plain") -> str:
+        """SHA-256 over all that decides a bottleneck's value."""
+        decisive = {
+            "backbone": self.network.name,
+            "layer": self.cut,
+            "weights": weights_sha256,
+            "preprocessing": recipe(self.network),
+            "precision": self.precision,
+            "view": view,
+        }
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+    def emit(self, pixels: tf.Tensor) -> Any:
+        """Add the network to the graph that is being made.
+
+        Args:
+            pixels: (batch, side, side, 3) uint8 tensor, RGB.
+        Returns:
+            (batch, features) float32 tensor.
+        """
+        return emit(
+            self.network, fold(self.network, self.weights, self.cut), self.precision, pixels
+        )
 
     @cached_property
-    def device(self) -> str:
-        """The kind of device that computes: a GPU's name, or `cpu`."""
-        return set_up_tensorflow(*self._place)
+    def _compute(self) -> Callable[[ByteArray], Float32Array]:
+        """A session's call: it starts faster, and holds the weights fewer times, than a function.
 
-    @cached_property
-    def function(self) -> Any:
-        """The frozen graph as a function of (batch, 299, 299, 3) uint8 pixels."""
-        assert self.device
-        return _freeze(_build(self.weights))
+        Source: TensorFlow's ConfigProto and RewriterConfig messages.
+        """
+        import tensorflow as tf
+
+        self.set_up()
+        side = self.network.side
+        with tf.Graph().as_default() as graph:
+            pixels = tf.compat.v1.placeholder(tf.uint8, [None, side, side, 3])
+            bottlenecks = self.emit(pixels)
+        session = tf.compat.v1.Session(graph=graph, config=self._session_settings())
+        call: Callable[[ByteArray], Float32Array] = session.make_callable(bottlenecks, [pixels])
+        return call
+
+    def _session_settings(self) -> Any:
+        from tensorflow.core.protobuf.config_pb2 import ConfigProto, OptimizerOptions
+        from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
+
+        settings = ConfigProto(
+            intra_op_parallelism_threads=self.threads, inter_op_parallelism_threads=1
+        )
+        settings.gpu_options.allow_growth = True
+        if self.device.ordinal is not None:
+            settings.gpu_options.visible_device_list = str(self.device.ordinal)
+            return settings
+        settings.graph_options.optimizer_options.opt_level = OptimizerOptions.L0
+        rewriting = settings.graph_options.rewrite_options
+        for name in UNUSED_OPTIMIZERS:
+            setattr(rewriting, name, RewriterConfig.OFF)
+        rewriting.memory_optimization = RewriterConfig.NO_MEM_OPT
+        rewriting.meta_optimizer_iterations = RewriterConfig.ONE
+        return settings
+
+    def warm_up(self, size: int) -> None:
+        """Make the first pass, which lays out the weights, over an empty batch of this size."""
+        empty = np.zeros((size, self.network.side, self.network.side, 3), np.uint8)
+        with _without_notes():
+            self._compute(empty)
 
     def __call__(self, pixels: ByteArray) -> Float32Array:
         """Compute bottlenecks.
 
         Args:
-            pixels: (batch, 299, 299, 3) uint8, RGB.
+            pixels: (batch, side, side, 3) uint8, RGB.
         Returns:
-            (batch, 2048) float32.
+            (batch, features) float32.
         """
-        import tensorflow as tf
-
-        (bottlenecks,) = self.function(tf.constant(pixels))
-        result: Float32Array = bottlenecks.numpy()
-        return result
+        return self._compute(pixels)
 
 
-def _build(weights: Weights) -> tf.Module:
-    """Inception-v3 without its classifier, its weights set in the order of Keras' layers."""
-    import tensorflow as tf
+def of_settings(settings: Backbone, threads: int, device: Device) -> FrozenBackbone:
+    """The network that a configuration names, its weights still to be read.
 
-    keras = tf.keras
-    keras.backend.clear_session()
-    model = keras.applications.InceptionV3(
-        include_top=False, weights=None, pooling="avg", input_shape=(SIDE, SIDE, 3)
-    )
-    convolutions = [layer for layer in model.layers if type(layer).__name__ == "Conv2D"]
-    norms = [layer for layer in model.layers if type(layer).__name__ == "BatchNormalization"]
-    for layer, convolution, norm in zip(weights, convolutions, norms, strict=True):
-        convolution.set_weights([layer.kernel])
-        norm.set_weights([layer.beta, layer.mean, layer.variance])
-    return model
-
-
-def _freeze(model: tf.Module) -> Any:
-    import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import (
-        convert_variables_to_constants_v2,
-    )
-
-    @tf.function(input_signature=[tf.TensorSpec([None, SIDE, SIDE, 3], tf.uint8, name="pixels")])  # type: ignore[untyped-decorator]
-    def bottlenecks(pixels: tf.Tensor) -> tf.Tensor:
-        return model(tf.cast(pixels, tf.float32) * SCALE + SHIFT, training=False)
-
-    concrete = bottlenecks.get_concrete_function()
-    with _without_device_notes():
-        return convert_variables_to_constants_v2(concrete)
+    Raises:
+        UsageError: It has no such layer.
+    """
+    network = NETWORKS[settings.name]
+    return FrozenBackbone(network, network.cut_at(settings.layer), {}, threads, device)
 
 
 @contextmanager
-def _without_device_notes() -> Iterator[None]:
-    """Keep TensorFlow's notes on its search for devices, which no log level stills, to itself.
+def _without_notes() -> Iterator[None]:
+    """Keep TensorFlow's notes on its passes and devices, which no log level stills, to itself.
 
     What it wrote is shown after all where the work fails.
     """

@@ -17,10 +17,10 @@ from trainer.data.images import BadFile, Unreadable
 from trainer.data.plan import Plan
 from trainer.data.retrain_py import common_length, parse_bottleneck
 from trainer.errors import DataError
-from trainer.features import backbone, weights
 from trainer.features.backbone import FrozenBackbone
 from trainer.features.cache import Cache, Known
-from trainer.features.extract import Extracted, Share, extract
+from trainer.features.extract import Share
+from trainer.features.image_bottlenecks import Extracted, extract
 from trainer.progress import Progress
 from trainer.world.comm import World
 
@@ -115,34 +115,27 @@ def find_bottlenecks(
 def _from_images(
     plan: Plan, config: Config, cache: Path, world: World, progress: Progress
 ) -> Features:
-    settings = config.backbone
-    network = FrozenBackbone([], len(world.cores), world.local_rank, config.run.device)
-
-    def load() -> tuple[str, str]:
-        network.weights = weights.load(settings.weights, cache, config.run.seed)
-        return weights.sha256(network.weights), backbone.fingerprint(network.weights)
-
-    sha256, fingerprint = world.on_root(load)
-    store = Cache(cache, fingerprint, backbone.FEATURES)
-    world.on_root(store.create)
-    extracted = extract(plan, settings, network, store, world, progress)
+    extracted = extract(plan, config, cache, world, progress)
+    network, verdict = extracted.network, extracted.verdict
+    reduced = network.precision != "float32"
     return Features(
-        reader=CacheReader(store, extracted.known),
+        reader=CacheReader(extracted.cache, extracted.known),
         unreadable=_unreadable(plan, extracted),
         backbone={
-            "name": settings.name,
-            "weights": settings.weights,
-            "weights_sha256": sha256,
-            "layer": backbone.LAYER,
-            "precision": "float32",
-            "features": backbone.FEATURES,
-            "fingerprint": fingerprint,
-            "precision_error": None,
+            "name": network.network.name,
+            "weights": config.backbone.weights,
+            "weights_sha256": extracted.weights_sha256,
+            "layer": network.cut,
+            "precision": network.precision,
+            "features": network.features,
+            "fingerprint": extracted.cache.fingerprint,
+            "precision_error": verdict.error if verdict and reduced else None,
         },
         bottlenecks={
             "computed": extracted.computed,
             "reused": None,
             "seconds": extracted.seconds,
+            "startup_seconds": extracted.startup_seconds,
             "images_per_second": _rate(extracted),
         },
         shares=extracted.shares,
@@ -186,7 +179,13 @@ def _from_texts(plan: Plan, world: World) -> Features:
         reader=TextReader(plan.root, features),
         unreadable=unreadable,
         backbone=None,
-        bottlenecks={"computed": 0, "reused": None, "seconds": None, "images_per_second": None},
+        bottlenecks={
+            "computed": 0,
+            "reused": None,
+            "seconds": None,
+            "startup_seconds": None,
+            "images_per_second": None,
+        },
         shares=world.collect(Share(world.rank, world.host)),
         network=None,
     )

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a file's bytes to the network's input: the same for extraction, predict and saved model.
 
-The first half runs here, by Pillow; the second, in the graph, is `SCALE` and `SHIFT` on the
-pixels. Any change must change `RECIPE`, which is part of every bottleneck's fingerprint.
+This is all that Pillow does; the normalisation of the pixels is in the graph. Any change must
+change `recipe`, which is part of every bottleneck's fingerprint.
 """
 
 from __future__ import annotations
@@ -11,24 +11,36 @@ import numpy as np
 from PIL import Image
 
 from trainer.arrays import ByteArray
-from trainer.data.images import upright_rgb
+from trainer.data.decode import upright_rgb
+from trainer.features.backbones import Network
 
-SIDE = 299
-"""Pixels a side of Inception-v3's input."""
-SCALE, SHIFT = 1 / 127.5, -1.0
-"""Pixels 0 to 255 become -1 to 1, as Inception-v3 was trained."""
-RECIPE = f"upright RGB, whole image to {SIDE}x{SIDE} by Pillow BILINEAR, x/127.5 - 1"
+DRAFT = 2
+"""A JPEG is decoded at a half, quarter or eighth where that leaves this many times the side."""
 
 
-def pixels(content: bytes) -> ByteArray:
-    """Decode one image file for the network.
+def recipe(network: Network) -> str:
+    """What happens to an image, in words."""
+    mean, deviation = (
+        "/".join(f"{number:g}" for number in numbers)
+        for numbers in (network.mean, network.deviation)
+    )
+    return (
+        f"upright RGB, JPEG reduced to no less than {DRAFT}x, whole image to "
+        f"{network.side}x{network.side} by Pillow BILINEAR, (x - {mean}) / {deviation}, "
+        f"{network.order}"
+    )
+
+
+def pixels(content: bytes, side: int) -> ByteArray:
+    """Decode one image file for a network.
 
     Args:
         content: The file's bytes.
+        side: Pixels a side of the network's input.
     Returns:
-        (299, 299, 3) uint8, RGB, the whole picture with its sides made equal as retrain.py did.
+        (side, side, 3) uint8, RGB, the whole picture with its sides made equal as retrain.py did.
     Raises:
         Unreadable: With the reason in plain words.
     """
-    image = upright_rgb(content)
-    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR), np.uint8)
+    image = upright_rgb(content, least=DRAFT * side)
+    return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR), np.uint8)

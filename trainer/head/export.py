@@ -14,7 +14,7 @@ import numpy as np
 from trainer.arrays import FloatArray
 from trainer.errors import DataError
 from trainer.features.backbone import FrozenBackbone
-from trainer.features.preprocess import RECIPE, SIDE
+from trainer.features.preprocess import recipe
 from trainer.rundir import write_folder
 
 HEAD, LABELS, ABOUT, CARD = "head.npz", "labels.txt", "about.json", "README.md"
@@ -28,7 +28,7 @@ class About:
         name: The run's name.
         classes: Names, in the order of the probabilities.
         features: Numbers in a bottleneck.
-        images: Whether the backbone is in it; else it labels retrain.py's bottleneck texts.
+        backbone: The network that is in it; empty: it labels retrain.py's bottleneck texts.
         weights_note: Empty, or that the backbone is not pretrained.
         batch_size: Images in one step of the network.
     """
@@ -36,7 +36,7 @@ class About:
     name: str
     classes: list[str]
     features: int
-    images: bool
+    backbone: str
     weights_note: str
     batch_size: int
 
@@ -67,7 +67,7 @@ def save_model(
         lines = "".join(f"{_one_line(name)}\n" for name in about.classes)
         (path / LABELS).write_text(lines, encoding="utf-8")
         (path / ABOUT).write_text(json.dumps(asdict(about), indent=2) + "\n", encoding="ascii")
-        (path / CARD).write_text(_card(about, accuracy), encoding="utf-8")
+        (path / CARD).write_text(_card(about, accuracy, network), encoding="utf-8")
 
     write_folder(folder, fill)
 
@@ -81,17 +81,18 @@ def _save_network(path: Path, head: tuple[FloatArray, FloatArray], network: Froz
     """A SavedModel of a plain tf.Module, which Keras 2 and 3, and plain TensorFlow, all read."""
     import tensorflow as tf
 
-    backbone = network.function
     matrix, bias = (tf.constant(part, tf.float64) for part in head)
+    side = network.network.side
 
     class Retrained(tf.Module):  # type: ignore[misc]
-        """(batch, 299, 299, 3) uint8 pixels to bottlenecks, logits and probabilities."""
+        """(batch, side, side, 3) uint8 pixels to bottlenecks, logits and probabilities."""
 
         @tf.function(  # type: ignore[untyped-decorator]
-            input_signature=[tf.TensorSpec([None, SIDE, SIDE, 3], tf.uint8, name="pixels")]
+            input_signature=[tf.TensorSpec([None, side, side, 3], tf.uint8, name="pixels")],
+            autograph=False,  # there is no control flow on tensors to translate
         )
         def __call__(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-            (bottlenecks,) = backbone(pixels)
+            bottlenecks = network.emit(pixels)
             logits = tf.matmul(tf.cast(bottlenecks, tf.float64), matrix) + bias
             return {
                 "bottlenecks": bottlenecks,
@@ -103,12 +104,14 @@ def _save_network(path: Path, head: tuple[FloatArray, FloatArray], network: Froz
     tf.saved_model.save(module, str(path), signatures=module.__call__)
 
 
-def _card(about: About, accuracy: str) -> str:
-    kind = (
-        f"Inception-v3 to its last pooling layer, then a softmax layer. Input: {RECIPE}."
-        if about.images
-        else "A softmax layer on bottlenecks that retrain.py made; the network is not in it."
-    )
+def _card(about: About, accuracy: str, network: FrozenBackbone | None) -> str:
+    kind = "A softmax layer on bottlenecks that retrain.py made; the network is not in it."
+    if network is not None:
+        row = network.network
+        kind = (
+            f"{row.title} up to its layer `{network.cut}` in {network.precision}, then a softmax\n"
+            f"layer. Input: {recipe(row)}."
+        )
     note = about.weights_note
     limits = f"\n**{note[:1].upper()}{note[1:]}.**\n" if note else ""
     names = ", ".join(f"`{_one_line(name)}`" for name in about.classes)

@@ -20,14 +20,14 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from trainer.arrays import ByteArray
+from trainer.data.decode import upright_rgb
 from trainer.data.images import (
     Listing,
     Unreadable,
-    digest,
     list_source,
     require_enough,
-    upright_rgb,
 )
+from trainer.data.index import digest
 from trainer.errors import DATA, DataError, UsageError
 
 

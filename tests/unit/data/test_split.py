@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from trainer.data.duplicates import Item, gather_items
-from trainer.data.images import digest, list_source
+from trainer.data.images import list_source
+from trainer.data.index import digest
 from trainer.data.split import Dealt, deal, deal_folds, fold_count, position
 from trainer.errors import DATA, DataError
 

@@ -15,6 +15,7 @@ from trainer.data.plan import Plan
 from trainer.errors import UsageError
 from trainer.features import precision, weights
 from trainer.features.backbone import FrozenBackbone, batch_size, of_settings
+from trainer.features.backbones import NETWORKS
 from trainer.features.cache import Cache, Known
 from trainer.features.extract import Contents, Job, Share, compute, distinct, read_known
 from trainer.features.pipeline import Decoder
@@ -68,6 +69,8 @@ def extract(plan: Plan, config: Config, cache: Path, world: World, progress: Pro
         Stopped: Some rank was asked to stop; what was computed is in the cache.
     """
     started = time.monotonic()
+    settings = config.backbone
+    world.on_root(lambda: NETWORKS[settings.name].cut_at(settings.layer))
     devices = _devices(config, world)
     worker = _Worker(plan, config, cache, devices, world, progress)
     worker.settle_precision()

@@ -217,6 +217,10 @@ install_extra() {
 }
 
 main() {
+    case ${extra:-dev} in
+        dev | bench) ;;
+        *) refuse "tools/setup.sh $extra: wanted no word, dev or bench." ;;
+    esac
     if all_ready; then return; fi
     if [[ -d $venv && ! -d $state && $(ls -A "$venv") ]]; then
         refuse "$venv was not made by this set-up: move it away, then start this again."

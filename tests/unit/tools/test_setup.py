@@ -243,6 +243,14 @@ def test_word_that_is_none_is_refused_in_one_line_before_anything_is_made(
     assert not (project.root / ".venv").exists()
 
 
+def test_unknown_extra_is_refused_and_leaves_the_environment_as_it_is(project: Project) -> None:
+    project.done()
+    found = project.set_up("--help")
+    assert found.returncode == 2
+    assert found.stderr == "retrain: tools/setup.sh --help: wanted no word, dev or bench.\n"
+    assert project.set_up().stderr == ""  # still ready
+
+
 def test_both_lists_name_the_same_release_of_tensorflow() -> None:
     """Horovod is built for one release, and its stored wheel says which by the first list."""
     found = [

@@ -8,14 +8,24 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
+from trainer import demo
+from trainer.arrays import FloatArray
+from trainer.data import drawings
 from trainer.errors import DataError
 from trainer.features.backbones import NETWORKS
 from trainer.features.weights import locate_imagenet
-from worlds import ROOT, environment
+from worlds import ROOT, Finished, environment
 
 PICTURES = {
     # ImageNet's classes, counted from 0, that name what the picture shows
@@ -94,6 +104,42 @@ def test_its_imagenet_classifier_names_what_real_photographs_show(
     ranked = json.loads(child(CLASSIFY, lite0, *photographs))
     wanted = list(PICTURES.values())
     assert all(ranks[0] in classes for ranks, classes in zip(ranked, wanted, strict=True)), ranked
+
+
+def histograms(pictures: list[Path]) -> FloatArray:
+    """Shares of 8 x 8 x 8 colours in each picture, under a root; (pictures, 512)."""
+    counts = []
+    for picture in pictures:
+        red, green, blue = np.moveaxis(np.asarray(Image.open(picture), np.int64) // 32, -1, 0)
+        counts.append(np.bincount((64 * red + 8 * green + blue).ravel(), minlength=512))
+    shares: FloatArray = np.array(counts) / counts[0].sum()
+    return np.sqrt(shares)
+
+
+def accuracy_by_colour(folder: Path) -> float:
+    """Logistic regression's on colour histograms in 10 folds; the best of several penalties."""
+    pictures = sorted(folder.glob("*/*.jpg"))
+    labels = [picture.parent.name for picture in pictures]
+    colours, folds = histograms(pictures), StratifiedKFold(10, shuffle=True, random_state=0)
+    found = []
+    for penalty in (0.01, 0.03, 0.1, 0.3, 1):
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=penalty, max_iter=1000))
+        found.append(cross_val_score(model, colours, labels, cv=folds).mean())
+    return float(max(found))
+
+
+def test_lite0_clearly_beats_logistic_regression_on_colour_histograms_of_the_demos_pictures(
+    lite0: Path, retrain: Callable[..., Finished], tmp_path: Path
+) -> None:
+    folder, out = tmp_path / "houses", tmp_path / "out"
+    drawings.draw(folder, demo.PICTURES)
+    settings = ["backbone.name=efficientnet_lite0", f"backbone.weights={lite0}"]
+    settings += [f"run.cache={tmp_path / 'cache'}", "evaluate.folds=10"]
+    done = retrain("run", folder, *settings, "--out", out, "--ranks", 2)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((out / "results.json").read_text())
+    lowest, _ = results["cross_validation"]["interval95"]
+    assert lowest > accuracy_by_colour(folder)
 
 
 SAVE = """

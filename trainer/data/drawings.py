@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demo's data set: aerial pictures of houses with and without pools, drawn from a seed.
 
-Both classes have the same streets, gardens, terraces and weather, and both have blue things that
-are no pool; plots without a pool have more of them, so that the amount of blue says little.
+Both classes have the same streets, gardens, terraces and weather, and small blue things that are
+no pool. Most plots without a pool have something as large and as blue in its place, so that shapes
+tell the classes apart, and amounts of colour hardly do.
 """
 
 from __future__ import annotations
@@ -15,15 +16,7 @@ import numpy as np
 from PIL import Image
 
 from trainer.data.drawn_canvas import OVERSAMPLING, SIZE, Canvas, Pen, Textures, random_light
-from trainer.data.drawn_plots import (
-    NEIGHBOUR,
-    SEASONS,
-    STREET_METRES,
-    WITH_POOL,
-    WITHOUT_POOL,
-    Plot,
-    street,
-)
+from trainer.data.drawn_plots import SEASONS, STREET_METRES, Plot, street
 from trainer.rundir import write_error, write_folder
 
 SHARE_WITH_POOL = 0.45
@@ -71,8 +64,8 @@ def picture(has_pool: bool, rng: np.random.Generator, textures: Textures) -> Ima
     season = SEASONS[rng.integers(len(SEASONS))]
     size = complex(rng.uniform(20, 25), rng.uniform(29, 32))
     pen = _camera(canvas, size.imag)
-    plots = [Plot(pen, size, season, WITH_POOL if has_pool else WITHOUT_POOL)]
-    plots += [Plot(other, size, season, NEIGHBOUR) for other in _neighbours(pen, size)]
+    plots = [Plot(pen, size, season, "pool" if has_pool else "decoy")]
+    plots += [Plot(other, size, season, None) for other in _neighbours(pen, size)]
     street(pen)
     for stage in (Plot.ground, Plot.garden, Plot.house, Plot.trees):
         for plot in plots:
@@ -83,9 +76,9 @@ def picture(has_pool: bool, rng: np.random.Generator, textures: Textures) -> Ima
 def _camera(canvas: Canvas, depth: float) -> Pen:
     """Somewhere above the middle of the plot, any way up."""
     rng = canvas.rng
-    metres_wide = rng.uniform(28, 36)
+    metres_wide = rng.uniform(25, 31)
     zoom = cmath.rect(OVERSAMPLING * SIZE[0] / metres_wide, rng.uniform(0, 2 * np.pi))
-    middle = complex(rng.normal(0, 1.2), 0.6 * depth + rng.normal(0, 1))
+    middle = complex(rng.normal(0, 1.2), 0.64 * depth + rng.normal(0, 1))
     return Pen(canvas, zoom, OVERSAMPLING * complex(*SIZE) / 2 - zoom * middle)
 
 

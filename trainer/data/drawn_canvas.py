@@ -79,7 +79,7 @@ class Textures:
 
     def _ripples(self) -> Float32Array:
         # Light that waves focus on the floor: a net of bright lines, where the field is near 0.
-        return _standardised(np.exp(-4 * np.abs(self._waves(13) + 0.5 * self._waves(6))))
+        return _standardised(np.exp(-4 * np.abs(self._waves(20) + 0.5 * self._waves(9))))
 
     def _grain(self) -> Float32Array:
         colours = self._rng.standard_normal((TILE, TILE, 3), dtype=np.float32)

@@ -7,31 +7,19 @@ A plot's own metres: x across, 0 in its middle; y from the street (0) to the bac
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+from trainer.data import drawn_decoys as decoys
 from trainer.data import drawn_things as things
 from trainer.data.drawn_canvas import Colour, Pen, rectangle, scaled
 from trainer.data.drawn_things import BLUE_PAINTS, BLUES, EVERGREENS, PAINTS, ROOFS, STONES, pick
 
 STREET_METRES = 11.0
 
-
-@dataclass(frozen=True)
-class Garden:
-    """Whether a plot has a pool, and how likely are the blue things that are none."""
-
-    pool: bool
-    decoys: float
-    """Chance of each: tarpaulin, playing court, trampoline, shed with a blue roof."""
-    car: float
-    panels: float
-
-
-# The plot without a pool makes up for some of the missing blue.
-WITH_POOL = Garden(pool=True, decoys=0.1, car=0.2, panels=0.2)
-WITHOUT_POOL = Garden(pool=False, decoys=0.22, car=0.45, panels=0.3)
-NEIGHBOUR = Garden(pool=False, decoys=0.1, car=0.3, panels=0.3)
+Centre = Literal["pool", "decoy"] | None
+"""What a garden is laid out around."""
 
 
 @dataclass(frozen=True)
@@ -75,16 +63,16 @@ def street(pen: Pen) -> None:
 class Plot:
     """One plot: planned when it is made, then drawn from the ground up, stage by stage."""
 
-    def __init__(self, pen: Pen, size: complex, season: Season, kind: Garden) -> None:
+    def __init__(self, pen: Pen, size: complex, season: Season, centre: Centre) -> None:
         """Plan the house and the garden.
 
         Args:
             pen: Stands in the middle of the plot's front, with +y to its back.
             size: Width and depth, metres.
             season: Of the whole picture.
-            kind: With a pool or without.
+            centre: Of the garden: a pool, something like one, or nothing large.
         """
-        self.pen, self.season, self.kind = pen, season, kind
+        self.pen, self.season, self.centre = pen, season, centre
         self.rng = rng = pen.canvas.rng
         self.width, self.depth = size.real, size.imag
         self.house_size = complex(rng.uniform(9, 12.5), rng.uniform(7, 8.5))
@@ -92,7 +80,7 @@ class Plot:
         self.house_at = complex(rng.uniform(-1.5, 1.5), front + self.house_size.imag / 2)
         self.side = int(rng.choice([-1, 1]))
         self.taken: list[tuple[complex, float]] = []
-        self.pool_at: complex | None = None
+        self.centre_at: complex | None = None
 
     @property
     def back(self) -> float:
@@ -166,42 +154,53 @@ class Plot:
             self.pen.area(shape, colour, rough=60 if hedge else 20)
 
     def garden(self) -> None:
-        """The pool, or none; blue things that are none; cars."""
-        if self.kind.pool:
+        """The pool, or what is there instead; smaller blue things; a car."""
+        if self.centre == "pool":
             self._pool()
-        decoys = [self._tarpaulin, self._court, self._trampoline, self._shed]
-        for number in self.rng.permutation(4):
-            if self.rng.random() < self.kind.decoys:
-                decoys[number]()
+        elif self.centre == "decoy" and self.rng.random() < 0.92:
+            self._decoy()
+        small = [self._tarpaulin, self._trampoline, self._shed]
+        for number in self.rng.permutation(3):
+            if self.rng.random() < 0.12:
+                small[number]()
         if self.rng.random() < 0.6:
             place = complex(self.drive_x, self.rng.uniform(2.4, 4))
-            things.car(self.pen.at(place, np.pi / 2), paint(self.rng, self.kind.car))
+            things.car(self.pen.at(place, np.pi / 2), paint(self.rng, 0.3))
 
     def _pool(self) -> None:
         outline = things.pool_outline(self.rng)
         length = float(np.ptp(outline.real))
-        place = self.spot(0.45 * length + 0.8)
-        self.pool_at = place = complex(0, self.depth - 7) if place is None else place
-        pen = self.pen.at(place, self.rng.choice([0, np.pi / 2]) + self.rng.normal(0, 0.08))
+        pen = self._centre(0.45 * length + 0.8)
         if self.rng.random() < 0.8:
             pen.area(outline * (1 + 3.4 / length), pick(self.rng, STONES), rough=14)
         things.pool(pen, outline, pick(self.rng, BLUES), pick(self.rng, STONES[:2]))
-        if self.rng.random() < 0.4:
+        if self.rng.random() < 0.75:
             things.steps(pen.at(complex(-length / 2 + 0.5, 0)), 1.6)
         if self.rng.random() < 0.8:
             self._sit(pen.at(1j * (float(outline.imag.max()) + 1.9)))
 
-    def _tarpaulin(self) -> None:
-        if (place := self.spot(3)) is not None:
-            things.tarpaulin(self._turned(place), pick(self.rng, BLUES))
+    def _decoy(self) -> None:
+        size = complex(self.rng.uniform(7, 10), self.rng.uniform(4.2, 5.4))
+        pen = self._centre(0.45 * size.real + 0.8)
+        draw = decoys.LARGE[self.rng.integers(len(decoys.LARGE))]
+        draw(pen, size, pick(self.rng, BLUES))
+        if self.rng.random() < 0.8:
+            self._sit(pen.at(1j * (size.imag / 2 + 1.9)))
 
-    def _court(self) -> None:
-        if (place := self.spot(4.8)) is not None:
-            things.court(self._turned(place), pick(self.rng, BLUES))
+    def _centre(self, reach: float) -> Pen:
+        """Where the garden's largest thing shall be; trees keep off it."""
+        place = self.spot(reach)
+        self.centre_at = place = complex(0, self.depth - 7) if place is None else place
+        return self._turned(place)
+
+    def _tarpaulin(self) -> None:
+        if (place := self.spot(2.6)) is not None:
+            size = complex(self.rng.uniform(3.5, 5), self.rng.uniform(2.5, 3.5))
+            decoys.tarpaulin(self._turned(place), size, pick(self.rng, BLUES))
 
     def _trampoline(self) -> None:
         if (place := self.spot(2.2)) is not None:
-            things.trampoline(self.pen.at(place), pick(self.rng, BLUES))
+            decoys.trampoline(self.pen.at(place), pick(self.rng, BLUES))
 
     def _shed(self) -> None:
         if (place := self.spot(2.4)) is not None:
@@ -236,7 +235,7 @@ class Plot:
     def _on_roof(self, pen: Pen) -> None:
         if self.rng.random() < 0.6:
             things.chimney(pen.at(complex(self.side * 2.2, self.rng.choice([-0.8, 0.8]))))
-        if self.rng.random() < self.kind.panels:
+        if self.rng.random() < 0.25:
             place = complex(0, self.rng.choice([-1, 1]) * self.house_size.imag / 4)
             things.solar_panels(pen.at(place), int(self.rng.integers(3, 7)))
 
@@ -250,8 +249,8 @@ class Plot:
             place = complex(rng.uniform(-0.5, 0.5) * self.width, self.depth * rng.uniform(0.05, 1))
             if self._free(place):
                 self._tree(place)
-        if self.pool_at is not None and rng.random() < 0.35:
-            self._tree(self.pool_at + 4.6 * np.exp(1j * rng.uniform(0, 2 * np.pi)))
+        if self.centre_at is not None and rng.random() < 0.12:
+            self._tree(self.centre_at + 4.6 * np.exp(1j * rng.uniform(0, 2 * np.pi)))
 
     def _free(self, place: complex) -> bool:
         off_house = abs(place - self.house_at) > self.house_size.real / 2 + 2

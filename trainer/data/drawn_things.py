@@ -30,6 +30,9 @@ BLUES: list[Colour] = [
     (58, 112, 156),
     (76, 130, 146),
     (96, 152, 196),
+    (46, 92, 140),
+    (88, 122, 118),
+    (52, 74, 92),
 ]
 ROOFS: list[Colour] = [
     (168, 92, 66),
@@ -183,14 +186,24 @@ def _dome(pen: Pen, side: int, kind: str) -> tuple[Float32Array, BoolArray]:
 
 
 def pool_outline(rng: np.random.Generator) -> Points:
-    """A rectangle, a kidney, an oval or a circle of a pool's usual size."""
+    """A rectangle, with a round bay or without, a kidney, an oval or a circle; usual sizes."""
     length, width = rng.uniform(8, 11.5), rng.uniform(4.2, 5.4)
-    kind = rng.choice(["rectangle", "kidney", "oval", "round"], p=[0.5, 0.22, 0.13, 0.15])
+    kinds = ["rectangle", "roman", "kidney", "oval", "round"]
+    kind = rng.choice(kinds, p=[0.15, 0.25, 0.26, 0.2, 0.14])
     if kind == "rectangle":
         return rectangle(length, width)
+    if kind == "roman":
+        return _roman(length, width)
     if kind == "round":
         return ellipse(width + 1, width + 1)
     return ellipse(length, width + 0.4, bend=2.4 if kind == "kidney" else 0)
+
+
+def _roman(length: float, width: float) -> Points:
+    """A rectangle with a round bay at its -x end, where the steps are."""
+    radius = 0.4 * width
+    bay = radius * np.exp(1j * np.linspace(0.5 * np.pi, 1.5 * np.pi, 14)) + radius - length / 2
+    return np.concatenate([bay, rectangle(length - radius, width, complex(radius / 2))])
 
 
 def pool(pen: Pen, outline: Points, colour: Colour, rim: Colour) -> None:
@@ -202,8 +215,8 @@ def pool(pen: Pen, outline: Points, colour: Colour, rim: Colour) -> None:
     width, height = mask.size
     depth = np.linspace(1.14, 0.8, width, dtype=np.float32)[None, :, None]
     net = pen.canvas.textures.cut("water", height, width, pen.canvas.rng)[..., None]
-    bright = 0.07 + 0.12 * pen.canvas.light.strength
-    values = np.array(colour, np.float32) * depth * (1 + bright * net) + 5 * net
+    bright = 0.12 + 0.12 * pen.canvas.light.strength
+    values = np.array(colour, np.float32) * depth * (1 + bright * net) + 7 * net
     pen.paste(Image.fromarray(as_bytes(values)), mask, corner)
     pen.line(closed, scaled(rim, 1.12), 0.28)
     _wall_shadow(pen, outline)
@@ -223,36 +236,6 @@ def steps(pen: Pen, width: float) -> None:
     for number, light in enumerate((0.98, 0.9, 0.82)):
         edge = shape(-0.5j * width, 0.5j * width) + 0.4 * number
         pen.line(edge, scaled((226, 236, 236), light), 0.16)
-
-
-def tarpaulin(pen: Pen, colour: Colour) -> None:
-    """A sheet over a wood pile or boat: uneven corners, folds, a shadow."""
-    rng = pen.canvas.rng
-    sheet = rectangle(rng.uniform(3.5, 8), rng.uniform(2.5, 4.6))
-    sheet = sheet + rng.normal(0, 0.28, 4) + 1j * rng.normal(0, 0.28, 4)
-    pen.cast(sheet, rng.uniform(0.3, 1.4))
-    pen.area(sheet, colour, rough=16)
-    middle = sheet.mean()
-    for corner, light in zip(sheet, rng.uniform(0.84, 1.16, 4), strict=True):
-        fold = shape(corner, middle, (corner + sheet[0]) / 2)
-        pen.area(fold, scaled(colour, light), rough=16)
-        pen.line(shape(corner, middle + rng.normal(0, 0.5)), scaled(colour, 0.8), 0.12)
-
-
-def court(pen: Pen, colour: Colour) -> None:
-    """A small playing court: hard blue ground and white lines."""
-    pen.area(rectangle(10.5, 6.5), scaled(colour, 0.82), rough=10)
-    pen.area(rectangle(9, 5), colour, rough=10)
-    for width in (9.0, 3.0):
-        corners = rectangle(width, 5)
-        pen.line(shape(*corners, corners[0]), (232, 234, 232), 0.1)
-
-
-def trampoline(pen: Pen, colour: Colour) -> None:
-    """A dark sheet in a blue ring, raised."""
-    pen.cast(ellipse(4, 4)[::3], 0.9, base=0.7)
-    pen.area(ellipse(4.2, 4.2), colour, rough=8)
-    pen.area(ellipse(3.2, 3.2), (44, 46, 52), rough=6)
 
 
 def parasol(pen: Pen, colours: tuple[Colour, Colour]) -> None:

@@ -79,15 +79,21 @@ def _draw(kind: Kind, number: int, path: Path) -> None:
 
 
 def picture_of(kind: Kind, generator: np.random.Generator, bright: bool) -> Image.Image:
-    """One picture of a kind, in RGB or grey."""
+    """One picture of a kind, in RGB or grey.
+
+    Light, colour, contrast and coarseness differ from picture to picture as widely as photographs
+    do: among pictures that a network finds alike, rounding would count for more than it does.
+    """
     size = (kind.width, kind.height)
+    contrast = generator.uniform(0.4, 1.6, 4)
+    cells = np.exp(generator.uniform(np.log(6), np.log(150), 3))
     texture = sum(
-        weight * _field(generator, size, max(kind.width // cells, 2), 1)
-        for cells, weight in ((12, 22.0), (75, 14.0), (200, 9.0))
+        weight * _field(generator, size, max(int(kind.width / across), 2), 1)
+        for across, weight in zip(cells, contrast[:3] * (22.0, 14.0, 9.0), strict=True)
     )
-    light = _field(generator, size, max(kind.width // 3, 2), kind.colours)
-    noise = _noise(generator, size, kind.colours)
-    values = (140 if bright else 105) + 40 * light + texture + 6 * noise
+    light = contrast[3] * _field(generator, size, max(kind.width // 3, 2), kind.colours)
+    tint = generator.normal((140 if bright else 105) + generator.normal(0, 40), 30, kind.colours)
+    values = tint + 40 * light + texture + 6 * _noise(generator, size, kind.colours)
     pixels = np.clip(values, 0, 255).astype(np.uint8)
     return Image.fromarray(pixels if kind.colours == 3 else pixels[:, :, 0])
 

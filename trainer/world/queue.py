@@ -12,6 +12,7 @@ microseconds, while it computes.
 
 from __future__ import annotations
 
+import heapq
 import threading
 import time
 from collections import Counter
@@ -31,6 +32,11 @@ POLL_SECONDS = 0.001
 MOST_AT_ONCE = 8
 SHARE = 4
 """A rank gets at most one part in SHARE x ranks of what is left."""
+NEARLY = 0.1
+"""A rank may end so much of a number later than the others would without it: clocks are not exact,
+and of two ranks that would end together either may go on."""
+EXACT = 2
+"""With no more numbers left than so many a rank, it counts that they cannot be shared in parts."""
 END = range(0)
 
 
@@ -63,7 +69,7 @@ class Dealer:
         self._learn(rank, now)
         left = self._total - self.given
         count = min(left, MOST_AT_ONCE, max(1, left // (SHARE * len(self._asking))))
-        count = min(count, self._in_time(rank, left))
+        count = min(count, self._in_time(rank, left, now))
         self._asked[rank] = (now, count)
         if count <= 0:
             self._asking.discard(rank)
@@ -83,17 +89,40 @@ class Dealer:
         self._turns[rank] += 1
         if self._turns[rank] > self._ahead + 1:
             asked, count = self._asked[rank]
-            seconds = (now - asked) / count
+            seconds = max((now - asked) / count, 1e-9)
             self._seconds[rank] = (seconds + self._seconds.get(rank, seconds)) / 2
 
-    def _in_time(self, rank: int, left: int) -> int:
+    def _in_time(self, rank: int, left: int, now: float) -> int:
         """How many numbers the rank can do before the others would have done all that is left."""
-        others = [self._seconds[one] for one in self._asking - {rank} if one in self._seconds]
+        others = [one for one in self._asking - {rank} if one in self._seconds]
         if rank not in self._seconds or not others:
             return left
-        theirs = self._ahead * sum(others) / len(others)
-        rest = left / sum(1 / max(seconds, 1e-9) for seconds in others)
-        return int((theirs + rest) / max(self._seconds[rank], 1e-9)) - self._ahead
+        free = {one: self._asked[one][0] + self._held(one) * self._seconds[one] for one in others}
+        end = _end([(max(free[one], now), self._seconds[one]) for one in others], left)
+        return int((end - now) / self._seconds[rank] + NEARLY) - self._ahead
+
+    def _held(self, rank: int) -> int:
+        """What a rank had yet to do when it had got its last numbers."""
+        return self._ahead + self._asked[rank][1]
+
+
+def _end(ranks: list[tuple[float, float]], left: int) -> float:
+    """When some ranks would be done with so many more numbers.
+
+    Args:
+        ranks: For each, when it is free, and its seconds a number.
+        left: Numbers.
+    """
+    if left > EXACT * len(ranks):
+        ready = sum(free / seconds for free, seconds in ranks)
+        return (left + ready) / sum(1 / seconds for _, seconds in ranks)
+    nexts = [(free + seconds, seconds) for free, seconds in ranks]
+    heapq.heapify(nexts)
+    end = 0.0
+    for _ in range(left):
+        end, seconds = nexts[0]
+        heapq.heapreplace(nexts, (end + seconds, seconds))
+    return end
 
 
 class WorkQueue:

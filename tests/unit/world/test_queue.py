@@ -58,6 +58,15 @@ def test_slowed_rank_costs_less_than_a_tenth(total: int, seconds: list[float]) -
     assert play(total, seconds)[0] <= 1.1
 
 
+@pytest.mark.parametrize("ranks", [2, 3, 8])
+@pytest.mark.parametrize("total", [32, 33, 80])
+def test_ranks_nearly_alike_end_within_one_number(total: int, ranks: int) -> None:
+    seconds = [FAST * (1 + 0.01 * rank) for rank in range(ranks)]
+    done = play(total, seconds)[1]
+    fewest, most = min(map(len, done)), max(map(len, done))
+    assert most - fewest <= 1
+
+
 def test_grain_shrinks_towards_the_end() -> None:
     dealer = Dealer(200, 2, ahead=0)
     grains = []

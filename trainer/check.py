@@ -4,23 +4,32 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
+import numpy as np
+
+from trainer.arrays import BoolArray
 from trainer.config import Config, cache_folder
-from trainer.data.dataset import Dataset, deal_dataset
-from trainer.data.images import BadFile, SourceFile, Unreadable
-from trainer.data.plan import Plan, assemble, hash_or_reason, list_enough
+from trainer.data.dataset import Dataset, Hashes, deal_dataset, require_dealable
+from trainer.data.images import BadFile, Listing, Unreadable
+from trainer.data.near_duplicates import HashArray
+from trainer.data.place import patiently
+from trainer.data.plan import Plan, assemble, hash_file
 from trainer.data.retrain_py import common_length, parse_bottleneck
-from trainer.data.split import TEST, TRAINING, VALIDATION
+from trainer.data.sets import TEST, TRAINING, VALIDATION
+from trainer.data.source import Source, list_enough, look_at, put_in, require_whole, unseen
 from trainer.features import weights
 from trainer.features.backbones import NETWORKS
-from trainer.features.preprocess import pixels
+from trainer.features.pipeline import Decoder
 from trainer.progress import to_stderr
 from trainer.report.wording import visible
 from trainer.world import launch
 
+AT_ONCE = 32
+"""Files that are begun together, for each core."""
 MOST_SHOWN = 10
 
 
@@ -33,66 +42,95 @@ def check_source(config: Config, quick: bool) -> None:
     Raises:
         RetrainError: What the run would end with.
     """
-    listing = list_enough(config.data)
+    source, names = list_enough(config.data)
     if quick:
-        counts = Counter(file.label for file in listing.files)
-        for label in listing.classes:
+        counts = Counter(file.label for file in names.files)
+        for label in names.classes:
             print(f"{counts[label]:8,}  {visible(label)}")
-        print(f"{len(listing.files):8,}  files in {len(listing.classes)} classes; none was opened")
+        print(f"{len(names.files):8,}  files in {len(names.classes)} classes; none was opened")
         return
     if config.data.images is not None:
         network, cache = NETWORKS[config.backbone.name], cache_folder(config, Path("runs"))
         network.cut_at(config.backbone.layer)
         weights.load(network, config.backbone.weights, cache, config.run.seed)
-    plan, unreadable = _read_all(config)
-    _print_table(deal_dataset(plan, unreadable, config), plan)
+    plan = _plan(source, names)
+    require_dealable(plan, config)
+    found = _read_all(config, plan)
+    hashes = None if config.data.images is None else _hashes(plan, found)
+    dataset = deal_dataset(plan, _unreadable(config, plan, found), hashes, config)
+    _print_table(dataset, plan)
 
 
-def _read_all(config: Config) -> tuple[Plan, list[BadFile]]:
-    """Hash and decode every file, on all cores."""
-    root, listing = config.data.source, list_enough(config.data)
+def _plan(source: Source, names: Listing) -> Plan:
+    """Look at every file and hash it."""
+    listing = put_in(names, chain.from_iterable(look_at(source, names.files, unseen(names))))
+    require_whole(source, listing)
     with ThreadPoolExecutor(len(launch.given_cores())) as pool:
-        hashes = list(pool.map(lambda file: hash_or_reason(root / file.path), listing.files))
-        plan = assemble(root, listing, hashes)
-        tell = to_stderr()
-        outcomes = []
-        with tell.track("Files read", len(plan.files)) as track:
-            for outcome in pool.map(_decoder(config, root), plan.files):
-                outcomes.append(outcome)
-                track.reach(len(outcomes))
-    return plan, _unreadable(plan.files, outcomes)
+        hashed = list(pool.map(lambda file: hash_file(source, file).content, listing.files))
+    return assemble(source, listing, hashed)
 
 
-def _decoder(config: Config, root: Path) -> Callable[[SourceFile], int | str]:
-    """From a file to the numbers that its bottleneck has (pictures: 0), or why it is unreadable."""
+Read = tuple[str, int | None]
+"""Why a file is unreadable, or nothing; a picture's difference hash, or a text's numbers."""
+
+
+def _read_all(config: Config, plan: Plan) -> list[Read]:
+    """Decode every file, on all cores."""
+    found: list[Read] = []
+    with to_stderr().track("Files read", len(plan.files)) as track:
+        for one in _pictures(config, plan) if config.data.images is not None else _texts(plan):
+            found.append(one)
+            track.reach(len(found))
+    return found
+
+
+def _pictures(config: Config, plan: Plan) -> Iterator[Read]:
+    cores = len(launch.given_cores())
     side = NETWORKS[config.backbone.name].side
+    work = list(zip(plan.files, plan.digests, strict=True))
+    with Decoder(plan.source.place, side, cores) as decoder:
+        for first in range(0, len(work), AT_ONCE * cores):
+            for future in decoder.start(work[first : first + AT_ONCE * cores]):
+                outcome = future.result()
+                if isinstance(outcome, OSError):
+                    yield f"cannot be read: {outcome.strerror}", None
+                else:
+                    yield (outcome, None) if isinstance(outcome, str) else ("", outcome.dhash)
 
-    def decode(file: SourceFile) -> int | str:
+
+def _texts(plan: Plan) -> Iterator[Read]:
+    for file in plan.files:
         try:
-            content = (root / file.path).read_bytes()
-            if config.data.images is None:
-                return len(parse_bottleneck(content))
-            pixels(content, side)
+            yield "", len(parse_bottleneck(patiently(plan.source.place(file).read)))
         except Unreadable as error:
-            return error.reason
+            yield error.reason, None
         except OSError as error:
-            return f"cannot be read: {error.strerror}"
-        return 0
-
-    return decode
+            yield f"cannot be read: {error.strerror}", None
 
 
-def _unreadable(files: Sequence[SourceFile], outcomes: Sequence[int | str]) -> list[BadFile]:
-    lengths = [outcome for outcome in outcomes if isinstance(outcome, int)]
-    most = common_length(lengths) if lengths else 0
+def _unreadable(config: Config, plan: Plan, found: Sequence[Read]) -> list[BadFile]:
+    lengths = [length for _, length in found if config.data.images is None and length]
+    most = common_length(lengths) if lengths else None
     bad = []
-    for file, outcome in zip(files, outcomes, strict=True):
-        if isinstance(outcome, str):
-            bad.append(BadFile(file.path, file.bytes, outcome))
-        elif outcome != most:
-            reason = f"has {outcome:,} numbers; most have {most:,}"
+    for file, (reason, length) in zip(plan.files, found, strict=True):
+        if not reason and most and length != most:
+            reason = f"has {length:,} numbers; most have {most:,}"
+        if reason:
             bad.append(BadFile(file.path, file.bytes, reason))
     return bad
+
+
+def _hashes(plan: Plan, found: Sequence[Read]) -> Hashes:
+    known = {digest: dhash for digest, (_, dhash) in zip(plan.digests, found, strict=True)}
+
+    def look_up(digests: Iterable[bytes]) -> tuple[HashArray, BoolArray]:
+        dhashes = [known[digest] for digest in digests]
+        return (
+            np.array([dhash or 0 for dhash in dhashes], np.uint64),
+            np.array([dhash is not None for dhash in dhashes], np.bool_),
+        )
+
+    return look_up
 
 
 def _print_table(dataset: Dataset, plan: Plan) -> None:
@@ -109,6 +147,8 @@ def _print_table(dataset: Dataset, plan: Plan) -> None:
         f"{found['images']:,} files can be read; {found['duplicates']:,} are there twice, "
         f"{found['conflicts']:,} lie under two labels, {found['quarantined']:,} cannot be used"
     )
+    if found["near_duplicates"]:
+        print(f"{found['near_duplicates']:,} are nearly the same as another (groups.csv of a run)")
     for file in sorted(dataset.bad, key=lambda file: file.path)[:MOST_SHOWN]:
         print(f"  {visible(file.path)} {file.reason}")
     if len(dataset.bad) > MOST_SHOWN:

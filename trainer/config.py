@@ -81,8 +81,10 @@ class Split(Section):
     """Share of the images that helps to choose the L2 strength."""
     test: float = Field(0.1, ge=0, lt=1)
     """Share of the images that only the final accuracy sees."""
-    compat: Annotated[None, _only(None)] = None
-    """Deal images as retrain.py did (not in this version)."""
+    compat: Literal["retrain"] | None = None
+    """`retrain`: deal images into the sets that retrain.py would have put them into."""
+    image_dir: str | None = None
+    """For that, what retrain.py was given as --image_dir; by default data.images as given here."""
 
     @model_validator(mode="after")
     def _leave_some_to_train_on(self) -> Split:
@@ -98,7 +100,7 @@ class Data(Section):
     """What to learn from: a folder of images, or of retrain.py's bottleneck files."""
 
     images: PathText | None = None
-    """A folder with one folder a class."""
+    """A folder with one folder a class, a .tar of one, or a CSV: path,label[,group][,split]."""
     bottlenecks: PathText | None = None
     """Instead of images: a folder a class of retrain.py's .txt bottlenecks."""
     exclude: list[str] = []
@@ -118,12 +120,12 @@ class Data(Section):
 
     @property
     def source(self) -> Path:
-        """The folder that holds the classes."""
+        """Where the files are: a folder, an archive or a manifest."""
         return Path(self.images if self.images is not None else str(self.bottlenecks))
 
     @property
     def source_key(self) -> str:
-        """The key that names the folder, for messages."""
+        """The key that names the source, for messages."""
         return "data.images" if self.images is not None else "data.bottlenecks"
 
 

@@ -27,10 +27,10 @@ def known_keys(section: type[BaseModel] = Config, prefix: str = "") -> list[str]
 
 
 def load(source: str, overrides: list[str]) -> Config:
-    """Read a configuration file, or make one for a folder of images, and check it.
+    """Read a configuration file, or make one for images, and check it.
 
     Args:
-        source: A YAML file, or a folder with one folder a class.
+        source: A YAML file; or a folder with one folder a class, a .tar of one, a .csv manifest.
         overrides: `key=value` words, values in YAML.
     Raises:
         UsageError: The file is not there or not YAML, a key is unknown, a value is wrong.
@@ -38,16 +38,18 @@ def load(source: str, overrides: list[str]) -> Config:
     if not source:
         raise UsageError("'': neither a file nor a folder.", _EITHER)
     path = Path(source)
-    if os.path.isdir(source):
+    if os.path.isdir(source) or (path.suffix.lower() in _IMAGES and os.path.isfile(source)):
         tree: Tree = {"data": {"images": os.path.abspath(source)}}
-        name = _printable(path.resolve().name)
+        whole = path.resolve()
+        name = _printable(whole.name if whole.is_dir() else whole.stem)
     else:
         tree, name = _read_yaml(path), _printable(path.stem)
     for word in overrides:
         _override(tree, word)
     tree["name"] = tree.get("name") or name
     config = _validate(tree, source)
-    return _with_absolute_paths(config)
+    given = source if tree["data"].get("images") == os.path.abspath(source) else ""
+    return _with_absolute_paths(_with_image_dir(config, given))
 
 
 def _printable(name: str) -> str:
@@ -78,7 +80,9 @@ def _read_yaml(path: Path) -> Tree:
     return tree
 
 
-_EITHER = "Give a configuration (.yaml) or a folder with one folder a class."
+_IMAGES = frozenset(".tar .csv .tsv .gz .tgz .bz2 .xz .zst .zip".split())
+"""Suffixes of what is no configuration; a packed archive is refused with what to do instead."""
+_EITHER = "Give a configuration (.yaml), a folder with one folder a class, a .tar of one or a .csv."
 _SHORTEST = "The shortest configuration: data: {images: FOLDER}"
 
 
@@ -240,6 +244,19 @@ def _unknown(key: str) -> UsageError:
         near = near or [tails[word] for word in difflib.get_close_matches(tail, tails, n=1)]
     todo = f"Did you mean {near[0]}?" if near else "The keys: " + ", ".join(Config.model_fields)
     return UsageError(f"{key}: unknown key.", todo)
+
+
+def _with_image_dir(config: Config, given: str) -> Config:
+    """The folder whose name retrain.py's rule hashes, as it was given: its sets depend on that."""
+    data = config.data
+    if data.split.compat is None or data.split.image_dir is not None:
+        return config
+    folder = os.path.expanduser(given or str(data.images or data.bottlenecks)).rstrip("/")
+    folder = folder.removesuffix(".tar")
+    if folder.endswith((".csv", ".tsv")):
+        folder = os.path.dirname(folder) or "."
+    split = data.split.model_copy(update={"image_dir": folder})
+    return config.model_copy(update={"data": data.model_copy(update={"split": split})})
 
 
 def _with_absolute_paths(config: Config) -> Config:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trainer.analysis.evaluate import evaluate
 from trainer.config import Config, cache_folder
-from trainer.data.dataset import deal_dataset
+from trainer.data.dataset import deal_dataset, require_dealable
 from trainer.data.plan import make_plan
 from trainer.errors import RetrainError, Stopped
 from trainer.features.bottlenecks import find_bottlenecks
@@ -38,10 +38,13 @@ def fit(
         if world.on_root(lambda: is_done(run)):
             progress.say(f"{run.path} is done, with these settings and this data.")
             return world.on_root(run.read_results)
+        world.on_root(lambda: require_dealable(plan, config))
     with record.stage("bottlenecks"):
         features = find_bottlenecks(plan, config, cache, world, progress)
     with record.stage("split"):
-        dataset = world.on_root(lambda: deal_dataset(plan, features.unreadable, config))
+        dataset = world.on_root(
+            lambda: deal_dataset(plan, features.unreadable, features.hashes, config)
+        )
     with record.stage("head"):
         fitted = train(dataset, features.reader, config, world, progress)
     with record.stage("evaluation"):

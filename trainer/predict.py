@@ -4,19 +4,21 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from trainer.arrays import ByteArray, FloatArray
-from trainer.data.images import PASSED_OVER, Unreadable
+from trainer.arrays import Float32Array, FloatArray
+from trainer.data.images import NOT_REGULAR, SourceFile, Unreadable, hidden
+from trainer.data.place import Place, patiently
 from trainer.data.retrain_py import parse_bottleneck
 from trainer.errors import DataError, UsageError
 from trainer.features.backbone import set_up_tensorflow
 from trainer.features.backbones import NETWORKS
-from trainer.features.preprocess import pixels
+from trainer.features.pipeline import Decoder, Outcome
+from trainer.features.preprocess import Decoded
 from trainer.head.export import About, read_about, read_head
 from trainer.head.train import score_items
 from trainer.rundir import RunDir
@@ -39,8 +41,8 @@ class Prediction:
     error: str = ""
 
 
-Label = Callable[[Sequence[bytes]], Iterator[FloatArray | str]]
-"""From files' contents to probabilities, or the reason why one cannot be read."""
+Label = Callable[[Sequence[str]], Iterator[FloatArray | str]]
+"""From files to probabilities, in order, or the reason why one cannot be read."""
 
 
 class Model:
@@ -68,21 +70,7 @@ class Model:
         Args:
             paths: Files; a file that cannot be read gets a row with its error.
         """
-        size = self.about.batch_size
-        for first in range(0, len(paths), size):
-            yield from self._label_batch(paths[first : first + size])
-
-    def _label_batch(self, paths: Sequence[str]) -> Iterator[Prediction]:
-        contents: list[bytes] = []
-        failures: dict[str, str] = {}
-        for path in paths:
-            try:
-                contents.append(Path(path).read_bytes())
-            except OSError as error:
-                failures[path] = f"cannot be read: {error.strerror}"
-        answers = self._label(contents)
-        for path in paths:
-            answer = failures.get(path) or next(answers)
+        for path, answer in zip(paths, self._label(paths), strict=True):
             if isinstance(answer, str):
                 yield Prediction(path, None, answer)
             else:
@@ -93,44 +81,80 @@ class Model:
         set_up_tensorflow(len(launch.given_cores()), own_device("auto", 0, 1))
         import tensorflow as tf
 
-        side = NETWORKS[self.about.backbone].side
+        size, side = self.about.batch_size, NETWORKS[self.about.backbone].side
         network = tf.saved_model.load(str(self._folder)).signatures["serving_default"]
 
-        def label(contents: Sequence[bytes]) -> Iterator[FloatArray | str]:
-            decoded = [_decoded(content, side) for content in contents]
-            padded = np.zeros((self.about.batch_size, side, side, 3), np.uint8)
-            for place, picture in enumerate(decoded):
-                if not isinstance(picture, str):
-                    padded[place] = picture
-            rows = network(pixels=tf.constant(padded))["probabilities"].numpy()
-            for picture, row in zip(decoded, rows, strict=False):
-                yield picture if isinstance(picture, str) else row
+        def label(paths: Sequence[str]) -> Iterator[FloatArray | str]:
+            with Decoder(place, side, len(launch.given_cores())) as decoder:
+                for first in range(0, len(paths), size):
+                    decoded = decode_files(paths[first : first + size], decoder)
+                    padded = np.zeros((size, side, side, 3), np.uint8)
+                    for number, picture in enumerate(decoded):
+                        if isinstance(picture, Decoded):
+                            padded[number] = picture.pixels
+                    rows = network(pixels=tf.constant(padded))["probabilities"].numpy()
+                    for picture, row in zip(decoded, rows, strict=False):
+                        yield row if isinstance(picture, Decoded) else picture
 
         return label
 
     def _texts(self) -> Label:
         head = read_head(self._folder)
 
-        def label(contents: Sequence[bytes]) -> Iterator[FloatArray | str]:
-            for content in contents:
+        def label(paths: Sequence[str]) -> Iterator[FloatArray | str]:
+            for path in paths:
                 try:
-                    row = parse_bottleneck(content)
+                    row = _bottleneck(path, self.about.features)
                 except Unreadable as error:
                     yield error.reason
-                    continue
-                if len(row) != self.about.features:
-                    yield f"has {len(row):,} numbers; the model wants {self.about.features:,}"
                 else:
                     yield score_items(head, row[None])[0]
 
         return label
 
 
-def _decoded(content: bytes, side: int) -> ByteArray | str:
+def place(file: SourceFile) -> Place:
+    """Where a file of the command line lies."""
+    return Place(file.path)
+
+
+def decode_files(paths: Sequence[str], decoder: Decoder) -> list[Decoded | str]:
+    """Decode files, each of them to an image or the reason why there is none.
+
+    Args:
+        paths: Regular files; what else they name is not opened.
+        decoder: Made with `place`.
+    """
+    reasons = [_why_not_opened(path) for path in paths]
+    files = [SourceFile(path, "") for path in paths]
+    asked = [(file, None) for file, reason in zip(files, reasons, strict=True) if not reason]
+    outcomes = iter(decoder.start(asked))
+    return [reason or _told(next(outcomes).result()) for reason in reasons]
+
+
+def _told(outcome: Outcome) -> Decoded | str:
+    return f"cannot be read: {outcome.strerror}" if isinstance(outcome, OSError) else outcome
+
+
+def _why_not_opened(path: str) -> str:
+    """Why a file is left alone; empty where it is not."""
     try:
-        return pixels(content, side)
-    except Unreadable as error:
-        return error.reason
+        regular = stat.S_ISREG(os.stat(path).st_mode)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return "" if regular else NOT_REGULAR
+
+
+def _bottleneck(path: str, features: int) -> Float32Array:
+    if reason := _why_not_opened(path):
+        raise Unreadable(reason)
+    try:
+        row = parse_bottleneck(patiently(Place(path).read))
+    except OSError as error:
+        raise Unreadable(f"cannot be read: {error.strerror}") from error
+    if len(row) != features:
+        raise Unreadable(f"has {len(row):,} numbers; the model wants {features:,}")
+    return row
 
 
 def find_files(words: Sequence[str]) -> list[str]:
@@ -155,12 +179,8 @@ def find_files(words: Sequence[str]) -> list[str]:
 
 def _walk(folder: str) -> Iterator[str]:
     for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if _shown(name)]
+        folders[:] = [name for name in folders if not hidden(name)]
         for name in names:
             path = os.path.join(parent, name)
-            if _shown(name) and os.path.isfile(path):
+            if not hidden(name) and os.path.isfile(path):
                 yield path
-
-
-def _shown(name: str) -> bool:
-    return not name.startswith(".") and name not in PASSED_OVER

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from trainer.config import Config, Data
-from trainer.data.plan import list_enough
+from trainer.data.source import list_enough
 from trainer.errors import DONE, FAILED, RetrainError, UsageError, told
 from trainer.progress import Progress, to_stderr
 from trainer.rundir import RunDir

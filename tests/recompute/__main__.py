@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recomputes every figure of a finished run, by another program than the one that made it.
 
-    python tests/recompute RUN [--source FOLDER] [--refit]
+    python tests/recompute RUN [--source SOURCE] [--refit]
 
 It was written from the method page alone and shares no code with the package. Without `--source` it
-takes the readable files from manifest.csv; with it, from the folder that the run read; `--refit`
-fits all heads again (for runs on `data.bottlenecks`, with `--source`). Each disagreement is a line
+takes the readable files from manifest.csv, and groups.csv's word for what near-duplicates join;
+with it, it reads the folder, .tar or CSV that the run read. `--refit` fits all heads again (for
+runs on `data.bottlenecks`, with `--source`). Each disagreement is a line
 with file, key, found and expected; exit 0 if there is none, else 1, and 2 for wrong usage.
 """
 
@@ -38,12 +39,13 @@ def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="recompute", description="Recompute a finished run.")
     parser.add_argument("run", type=Path, help="run directory")
-    parser.add_argument("--source", type=Path, help="the folder of classes that the run read")
+    parser.add_argument("--source", type=Path, help="the folder, .tar or CSV that the run read")
     parser.add_argument("--refit", action="store_true", help="fit all heads again")
     arguments = parser.parse_args()
-    for folder in (arguments.run, arguments.source):
-        if folder is not None and not folder.is_dir():
-            parser.error(f"{folder}: no such folder")
+    if not arguments.run.is_dir():
+        parser.error(f"{arguments.run}: no such folder")
+    if arguments.source is not None and not arguments.source.exists():
+        parser.error(f"{arguments.source}: not there")
     if arguments.refit and arguments.source is None:
         parser.error("--refit needs --source")
     return arguments

@@ -6,14 +6,27 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dealing import TEST, VALIDATION, Dealt, Items, Undealable, deal, deal_folds, fold_count, gather
+from dealing import (
+    TEST,
+    VALIDATION,
+    Dealt,
+    File,
+    Items,
+    Undealable,
+    deal,
+    deal_folds,
+    deal_like_retrain_py,
+    fold_count,
+    gather,
+    group_of,
+)
 from findings import Broken, Findings
-from source import Source, file_size
+from near import Near, find_near, join_units
+from source import Source
 from tables import Row, RunFiles
 
 SOURCES = (TEST, VALIDATION, "oof")
@@ -26,6 +39,10 @@ class Expected:
     items: Items
     classes: list[str]
     dealt: dict[str, Dealt]
+    near: Near | None
+    """None where there are no pictures to compare."""
+    units: dict[str, str]
+    """SHA-256 of each item to the name of what cross-validation does not split."""
     folds: dict[str, int]
     """SHA-256 of each development item to its fold; empty where cross-validation is off."""
     fold_count: int
@@ -37,62 +54,95 @@ class Expected:
         return [sha for sha, dealt in self.dealt.items() if dealt.set == source]
 
 
-def expect(run: RunFiles, digests: dict[str, str]) -> Expected:
+def expect(run: RunFiles, source: Source) -> Expected:
     """Deal the readable files anew.
 
     Args:
         run: Its config.yaml gives the shares and the folds asked for.
-        digests: Path to SHA-256 of every readable file.
+        source: What lies there.
 
     Raises:
         Broken: a run on these files must have ended with 3.
     """
-    items = gather(digests)
-    share = run.config["data"]["split"]
-    try:
-        dealt = deal(items.items, share["validation"], share["test"])
-    except Undealable as error:
-        raise Broken("manifest.csv", "a split", f"an end with 3: {error}") from error
+    items = gather(source.readable)
+    dealt = deal_all(run, items)
+    near = find_near(items.items, source.hashes) if source.hashes else None
+    units = join_units(items.items, near)
+    if source.told_units is not None:
+        units = {sha: source.told_units.get(sha, units[sha]) for sha in units}
     development = [item for item in items.items if dealt[item.sha256].set != TEST]
-    folds = fold_count(development, run.config["evaluate"]["folds"])
+    its_units = [units[item.sha256] for item in development]
+    folds = fold_count(its_units, run.config["evaluate"]["folds"])
     return Expected(
         items,
-        sorted({path.split("/", 1)[0] for path in digests}),
+        sorted({file.label for file in source.readable.values()}),
         dealt,
-        deal_folds(development, folds) if folds else {},
+        near,
+        units,
+        deal_folds(development, units, folds) if folds else {},
         folds,
     )
 
 
-def manifest_digests(run: RunFiles) -> dict[str, str]:
-    """Path to SHA-256 as manifest.csv says.
+def deal_all(run: RunFiles, items: Items) -> dict[str, Dealt]:
+    """The set of each item, by the rule that config.yaml names.
 
     Raises:
-        Broken: a path stands there twice or under another label, or a hash is none.
+        Broken: by this rule the run must have ended with 3.
+    """
+    split = run.config["data"]["split"]
+    try:
+        if split.get("compat") == "retrain":
+            folder, shares = split["image_dir"], (split["validation"], split["test"])
+            return deal_like_retrain_py(items.items, folder, *shares)
+        return deal(items.items, split["validation"], split["test"])
+    except Undealable as error:
+        raise Broken("manifest.csv", "a split", f"an end with 3: {error}") from error
+
+
+def told_source(run: RunFiles) -> Source:
+    """What a run's own tables tell of a source that cannot be read any more.
+
+    Units that near-duplicates join are groups.csv's word, and labels, groups and sets that a CSV
+    gave are manifest.csv's; all else is dealt anew.
+
+    Raises:
+        Broken: a path stands in manifest.csv twice or under another label, or a hash is none.
     """
     for path, times in Counter(row["path"] for row in run.manifest).items():
         if times > 1:
             raise Broken("manifest.csv", f"{path!r} {times} times", "each path once")
-    for row in run.manifest:
-        if not re.fullmatch("[0-9a-f]{64}", row["sha256"]):
-            raise Broken("manifest.csv", f"sha256 {row['sha256']!r}", "64 hexadecimal digits")
-        if row["label"] != row["path"].split("/", 1)[0]:
-            raise Broken("manifest.csv", f"label {row['label']!r} of {row['path']!r}", "its folder")
-    return {row["path"]: row["sha256"] for row in run.manifest}
+    data = run.config["data"]
+    by_folder = not str(data.get("images") or data["bottlenecks"]).endswith((".csv", ".tsv"))
+    units = {row["sha256"]: row["unit"] for row in run.groups}
+    files = {row["path"]: told_file(row, by_folder) for row in run.manifest}
+    return Source(readable=files, told_units=units)
 
 
-def check_source(findings: Findings, run: RunFiles, source: Source, root: Path) -> None:
-    """manifest.csv and quarantine.csv against the folder."""
-    digests = manifest_digests(run)
-    findings.same_members("manifest.csv", "rows of", digests, source.readable)
-    for path in digests.keys() & source.readable.keys():
-        findings.equal("manifest.csv", f"sha256 of {path!r}", digests[path], source.readable[path])
+def told_file(row: Row, by_folder: bool) -> File:
+    """A row of manifest.csv as a file."""
+    path, label, group = row["path"], row["label"], row["group"]
+    if not re.fullmatch("[0-9a-f]{64}", row["sha256"]):
+        raise Broken("manifest.csv", f"sha256 {row['sha256']!r}", "64 hexadecimal digits")
+    if by_folder and label != path.split("/", 1)[0]:
+        raise Broken("manifest.csv", f"label {label!r} of {path!r}", "its folder")
+    return File(row["sha256"], label, group_of(path) if by_folder else group, row["given"])
+
+
+def check_source(findings: Findings, run: RunFiles, source: Source) -> None:
+    """manifest.csv and quarantine.csv against what lies in the source."""
+    rows = {row["path"]: row for row in run.manifest}
+    names = [row["path"] for row in run.manifest]
+    findings.same_members("manifest.csv", "rows of", names, source.readable)
+    for path in rows.keys() & source.readable.keys():
+        found, file = rows[path], source.readable[path]
+        findings.equal("manifest.csv", f"sha256 of {path!r}", found["sha256"], file.sha256)
+        findings.equal("manifest.csv", f"label of {path!r}", found["label"], file.label)
     bad = {row["path"]: row for row in run.quarantine}
-    findings.same_members(
-        "quarantine.csv", "rows of", (row["path"] for row in run.quarantine), source.unreadable
-    )
+    names = [row["path"] for row in run.quarantine]
+    findings.same_members("quarantine.csv", "rows of", names, source.unreadable)
     for path in bad.keys() & source.unreadable.keys():
-        size = file_size(root / path)
+        size = source.unreadable[path]
         if size is not None:
             findings.equal("quarantine.csv", f"bytes of {path!r}", bad[path]["bytes"], str(size))
         findings.claim(
@@ -117,6 +167,7 @@ def check_manifest(findings: Findings, run: RunFiles, expected: Expected) -> Non
             findings.equal("manifest.csv", f"group of {path!r}", row["group"], item.group)
             findings.equal("manifest.csv", f"split of {path!r}", row["split"], dealt.set)
             findings.equal("manifest.csv", f"moved of {path!r}", row["moved"], dealt.moved)
+            findings.equal("manifest.csv", f"given of {path!r}", row["given"], dealt.given)
     for path in expected.items.conflicts:
         if path in rows:
             split = rows[path]["split"]
@@ -124,11 +175,12 @@ def check_manifest(findings: Findings, run: RunFiles, expected: Expected) -> Non
 
 
 def check_groups(findings: Findings, run: RunFiles, expected: Expected) -> None:
-    """groups.csv holds each item once, and its units are the groups, however they are named."""
+    """groups.csv holds each item once, with its unit, as section 1 joins them."""
     items = {item.sha256: item for item in expected.items.items}
     findings.same_members("groups.csv", "rows of", (row["sha256"] for row in run.groups), items)
     found: dict[str, set[str]] = defaultdict(set)
     wanted: dict[str, set[str]] = defaultdict(set)
+    group: dict[str, set[str]] = defaultdict(set)
     for row in run.groups:
         item = items.get(row["sha256"])
         if item is None:
@@ -136,10 +188,13 @@ def check_groups(findings: Findings, run: RunFiles, expected: Expected) -> None:
         findings.equal("groups.csv", f"path of {item.sha256}", row["path"], item.path)
         findings.equal("groups.csv", f"label of {item.sha256}", row["label"], item.label)
         found[row["unit"]].add(item.path)
-        wanted[item.unit].add(item.path)
+        wanted[expected.units[item.sha256]].add(item.path)
+        group[item.dealt_as].add(row["unit"])
     known = {frozenset(members) for members in found.values()}
     for members in wanted.values():
         findings.claim(members in known, "groups.csv", "a unit", "none", sorted(members))
+    for name, units in group.items():
+        findings.equal("groups.csv", f"units of group {name!r}", len(units), 1)
 
 
 def check_predictions(findings: Findings, run: RunFiles, expected: Expected) -> None:

@@ -28,8 +28,10 @@ def check_refit(findings: Findings, run: RunFiles, expected: Expected, source: S
     """Every chosen l2 and every probability of a run on bottleneck texts.
 
     Raises:
-        Broken: the run used a solver or views that this program does not know.
+        Broken: the run used images, or a solver or views that this program does not know.
     """
+    if run.config["data"]["bottlenecks"] is None:
+        raise Broken("config.yaml", "no data.bottlenecks", "bottleneck texts to fit again")
     data = gather_data(run, expected, source)
     chooser = Chooser(data)
     say(f"fitting again: {len(data.strengths)} strengths, {data.fold_count} folds")

@@ -18,7 +18,7 @@ from findings import Broken
 Row = dict[str, str]
 
 COLUMNS = {
-    "manifest.csv": ["path", "label", "sha256", "group", "split", "moved"],
+    "manifest.csv": ["path", "label", "sha256", "group", "split", "moved", "given"],
     "groups.csv": ["sha256", "path", "label", "unit"],
     "quarantine.csv": ["path", "bytes", "reason"],
     "predictions.csv": ["path", "sha256", "group", "label", "source", "fold", "l2", "predicted"],

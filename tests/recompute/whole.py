@@ -11,44 +11,53 @@ from checks import (
     check_predictions,
     check_source,
     expect,
-    manifest_digests,
+    told_source,
 )
-from findings import Broken, Findings
+from content import OTHER_SIDE, SIDES
+from findings import Findings
 from refit import check_refit
-from results import check_complete, check_results
+from results import check_complete, check_near, check_results
 from schema import require_keys
 from source import Source, read_source
-from tables import read_run
+from tables import RunFiles, read_run
 
 
-def recompute(findings: Findings, folder: Path, root: Path | None, refit: bool) -> None:
+def recompute(findings: Findings, folder: Path, origin: Path | None, refit: bool) -> None:
     """All checks, from the files up to the figures.
 
     Args:
         findings: Collects what disagrees.
         folder: The run directory.
-        root: The folder of classes that the run read; None takes manifest.csv's word for it.
-        refit: Fit all heads again; needs `root`.
+        origin: The folder, archive or manifest that the run read; None takes the run's own tables'
+            word for it.
+        refit: Fit all heads again; needs `origin`.
 
     Raises:
         Broken: something is so wrong that the rest cannot be compared.
     """
     run = read_run(folder)
     require_keys(run)
-    digests = manifest_digests(run)
-    source: Source | None = None
-    texts = run.config["data"]["bottlenecks"] is not None
-    if root is not None:
-        source = read_source(root, run.config["data"]["exclude"], texts)
-        check_source(findings, run, source, root)
-        digests = source.readable
-    expected = expect(run, digests)
+    if origin is None:
+        source = told_source(run)
+    else:
+        source = read(run, origin)
+        check_source(findings, run, source)
+    expected = expect(run, source)
     check_manifest(findings, run, expected)
     check_groups(findings, run, expected)
     check_predictions(findings, run, expected)
     check_results(findings, run, expected)
+    if origin is not None:
+        check_near(findings, run, expected)
     check_complete(findings, run)
-    if refit and source is not None:
-        if not texts:
-            raise Broken("config.yaml", "no data.bottlenecks", "bottleneck texts to fit again")
+    if refit:
         check_refit(findings, run, expected, source)
+
+
+def read(run: RunFiles, origin: Path) -> Source:
+    """Read the source as the run's configuration says."""
+    data = run.config["data"]
+    if data["bottlenecks"] is not None:
+        return read_source(origin, data["exclude"], None)
+    side = SIDES.get(run.config["backbone"]["name"], OTHER_SIDE)
+    return read_source(origin, data["exclude"], side)

@@ -59,15 +59,15 @@ def make_source(root: Path) -> None:
 def make_run(folder: Path, source_folder: Path) -> None:
     """A run directory on it in which nothing is wrong."""
     (folder / "stages").mkdir()
-    source = read_source(source_folder, [], True)
+    source = read_source(source_folder, [], None)
     run = RunFiles(folder, [], [], [], [], {}, CONFIG, {})
-    expected = expect(run, source.readable)
+    expected = expect(run, source)
     table(folder, "manifest.csv", manifest_rows(source, expected))
     table(folder, "quarantine.csv", [["roof/bad.txt", 4, "ends with a comma"]])
     table(
         folder,
         "groups.csv",
-        [[i.sha256, i.path, i.label, i.group or i.sha256] for i in expected.items.items],
+        [[i.sha256, i.path, i.label, expected.units[i.sha256]] for i in expected.items.items],
     )
     write_scores(folder, gather_data(run, expected, source), expected)
     (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
@@ -77,12 +77,13 @@ def make_run(folder: Path, source_folder: Path) -> None:
 def manifest_rows(source: Source, expected: Expected) -> Iterable[list[str]]:
     """Rows of manifest.csv."""
     items = {path: item for item in expected.items.items for path in (item.path, *item.copies)}
-    for path, sha256 in source.readable.items():
+    for path, file in source.readable.items():
         if path in items:
-            dealt = expected.dealt[sha256]
-            yield [path, path[:4], sha256, items[path].group, dealt.set, dealt.moved]
+            dealt = expected.dealt[file.sha256]
+            words = [items[path].group, dealt.set, dealt.moved, dealt.given]
         else:
-            yield [path, path[:4], sha256, "", "conflict", ""]
+            words = ["", "conflict", "", ""]
+        yield [path, file.label, file.sha256, *words]
 
 
 def write_scores(folder: Path, data: Data, expected: Expected) -> None:

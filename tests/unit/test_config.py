@@ -431,3 +431,26 @@ def test_key_that_one_configuration_lacks_differs_from_its_value() -> None:
 )
 def test_value_is_written_on_one_line_as_in_the_file(value: object, word: str) -> None:
     assert yaml_word(value) == word
+
+
+@pytest.mark.parametrize(
+    ("source", "folder"),
+    [
+        ("pools", "pools"),
+        ("./pools/", "./pools"),
+        ("pools.tar", "pools"),
+        ("pools/list.csv", "pools"),
+        ("list.csv", "."),
+    ],
+)
+def test_folder_that_retrain_py_hashed_is_kept_as_it_was_given(
+    source: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pools").mkdir()
+    for name in ("pools.tar", "pools/list.csv", "list.csv"):
+        (tmp_path / name).touch()
+    config = load(source, ["data.split.compat=retrain"])
+    assert config.data.split.image_dir == folder
+    assert load(source, []).data.split.image_dir is None
+    assert os.path.isabs(str(config.data.images))

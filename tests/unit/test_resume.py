@@ -12,6 +12,7 @@ from trainer.config import Config, Data
 from trainer.config_file import load
 from trainer.data.images import Listing, SourceFile
 from trainer.data.plan import Plan, assemble
+from trainer.data.source import Source
 from trainer.errors import USAGE, DataError, UsageError, told
 from trainer.resume import is_done, open_directory, require_same_data
 from trainer.rundir import RunDir, write_json, write_text
@@ -45,7 +46,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def planned(*contents: bytes) -> Plan:
     files = [SourceFile(f"a/{number}", "a", 1) for number in range(len(contents))]
     listing = Listing(["a"], files, [], outside=0)
-    return assemble(Path("photos"), listing, [content.ljust(32) for content in contents])
+    source = Source(Path("photos"), "data.images", "folder")
+    return assemble(source, listing, [content.ljust(32) for content in contents])
 
 
 def refusal(run: RunDir, *overrides: str) -> UsageError:

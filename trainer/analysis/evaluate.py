@@ -14,7 +14,7 @@ from trainer.arrays import FloatArray, IntArray
 from trainer.config import Config
 from trainer.data.dataset import Dataset
 from trainer.data.manifest import write_csv
-from trainer.data.split import TEST, TRAINING
+from trainer.data.sets import TEST, TRAINING
 from trainer.head.cross_validate import Fitted
 from trainer.rundir import RunDir
 
@@ -93,16 +93,26 @@ def _sections(dataset: Dataset, predictions: list[Predictions], config: Config) 
         figures[found.source] = score(scored, majority, dataset.classes, config.run.seed, prior)
         if found.folds is not None:
             figures[found.source]["folds"] = _folds(scored, found)
+        if found.source == "test":
+            figures["test"]["without_near_duplicates"] = _apart(dataset, scored, found.positions)
     test, pooled = figures.get("test"), figures.get("oof")
-    if test:
-        test["without_near_duplicates"] = None
     return {
-        "headline": headline(pooled, test, config.head.class_weight == "balanced"),
+        "headline": headline(
+            pooled, test, config.head.class_weight == "balanced", dataset.test_is_given
+        ),
         "test": test,
         "validation": figures.get("validation"),
         "cross_validation": pooled,
         "before": test and {"accuracy": 1 / len(dataset.classes), "n": test["n"]},
     }
+
+
+def _apart(dataset: Dataset, scored: Scored, positions: IntArray) -> dict[str, Any] | None:
+    """The test items that are no near-duplicate of development."""
+    if dataset.near_development is None:
+        return None
+    apart = scored.correct[~dataset.near_development[positions]]
+    return {"n": len(apart), "accuracy": float(apart.mean()) if len(apart) else None}
 
 
 def _folds(scored: Scored, found: Predictions) -> list[dict[str, Any]]:

@@ -249,22 +249,26 @@ def _bootstrap_intervals(scored: Scored, seed: int) -> list[list[float]]:
 
 
 def headline(
-    cross_validation: dict[str, Any] | None, test: dict[str, Any] | None, balanced: bool
+    cross_validation: dict[str, Any] | None,
+    test: dict[str, Any] | None,
+    balanced: bool,
+    given: bool = False,
 ) -> dict[str, Any] | None:
     """The one figure that the run is told by.
 
-    Cross-validation gives it where it ran and the test set has fewer than 200 items, else the test
-    set. Its value is the accuracy, or under `class_weight: balanced` the macro recall.
+    Cross-validation gives it where it ran and an automatic test set has fewer than 200 items, else
+    the test set. Its value is the accuracy, or under `class_weight: balanced` the macro recall.
 
     Args:
         cross_validation: What `score` made of the pooled folds; None where it did not run.
         test: What `score` made of the test set; None where that is empty.
         balanced: Whether the head was fitted with balanced class weights.
+        given: Whether the test set was named by a manifest: then somebody meant it.
 
     Returns:
         source, metric, value, interval95, n, majority; None where there is neither source.
     """
-    few = test is None or test["n"] < ENOUGH_TEST_ITEMS
+    few = test is None or (test["n"] < ENOUGH_TEST_ITEMS and not given)
     source = "cross_validation" if cross_validation is not None and few else "test"
     figures = cross_validation if source == "cross_validation" else test
     if figures is None:

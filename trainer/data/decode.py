@@ -1,40 +1,61 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a file's content to an image as upright RGB, or the reason why there is none."""
+"""From a file's content to an image as upright RGB, or the reason why there is none.
+
+The content decides what a file is, never its name. Of an animation, or of several pages, the first
+is taken. Embedded colour profiles are ignored: the stored values stand for themselves, as they do
+for the photographs that the backbones were trained on; CMYK becomes RGB by Pillow's plain formula.
+"""
 
 from __future__ import annotations
 
 import io
 import struct
-from typing import BinaryIO
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageChops
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
+from trainer.data.formats import START_BYTES, format_of, webp_size
 from trainer.data.images import Unreadable
 
 MOST_PIXELS = 200_000_000
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit, which GIF and TIFF ask for, is lower
 
-# Pillow is not asked, since what formats it knows differs between versions.
-_READ = ((b"\xff\xd8\xff", JpegImageFile), (b"\x89PNG\r\n\x1a\n", PngImageFile))
-_OTHERS = (
-    (0, b"GIF8", "a GIF"),
-    (0, b"BM", "a BMP"),
-    (0, b"II*\0", "a TIFF"),
-    (0, b"MM\0*", "a TIFF"),
-    (8, b"WEBP", "a WebP"),
-    (4, b"ftyp", "a HEIC, AVIF or film"),
-    (0, b"<", "a web page or other text"),
-    (0, b"version https://git-lfs", "a Git LFS pointer"),
-)
+_KINDS: dict[str, type[ImageFile]] = {
+    "JPEG": JpegImageFile,
+    "PNG": PngImageFile,
+    "WebP": WebPImageFile,
+    "BMP": BmpImageFile,
+    "GIF": GifImageFile,
+    "TIFF": TiffImageFile,
+}  # not Image.open, which guesses, and which knows more formats with every version
+
+BYTES_A_PIXEL = {"WebP": 28, "TIFF": 24}
+"""Memory that decoding takes. Pillow keeps RGB in 4 bytes; opaque copies, a turn and a change of
+mode are made beside it. WebP's decoder has two canvases besides, TIFF's a strip, at worst all."""
+OTHER_BYTES_A_PIXEL = 16
+COEFFICIENT_BYTES = 6
+"""A progressive JPEG is held whole, at its full size, as 16-bit coefficients of 3 channels."""
+
+_NOT_READ = {"F": "floating-point pixels", "I": "32-bit or signed pixels", "LAB": "Lab colours"}
+_TRANSPARENT = {"LA", "La", "PA", "RGBA", "RGBa"}
 
 
 def upright_rgb(content: bytes, least: int | None = None) -> Image.Image:
-    """Decode a JPEG or PNG, whatever its name, to 8-bit RGB as it should be looked at.
+    """Decode an image file, whatever its name, to 8-bit RGB as it should be looked at.
 
-    EXIF orientation is applied; 16 bits are scaled to 8; what is transparent shows white. Safe to
-    call from several threads.
+    EXIF orientation is applied; 16 bits are scaled to 8; what is transparent shows white. One
+    thread at a time: Pillow's warnings, which are the whole process's, are silenced meanwhile.
 
     Args:
         content: The whole file.
@@ -44,80 +65,156 @@ def upright_rgb(content: bytes, least: int | None = None) -> Image.Image:
         Unreadable: It is empty, broken, of another format, or over 200 megapixels.
         MemoryError: The machine is too small; the file may be good.
     """
-    kind = _kind(content)  # not by Image.open, which warns at sizes that are allowed here
-    try:
-        image = kind(io.BytesIO(content))
-        if image.width * image.height > MOST_PIXELS:
-            raise Unreadable(f"has {image.width} x {image.height} pixels, over 200 megapixels")
+    return Picture(io.BytesIO(content), least).upright_rgb()
+
+
+class Picture:
+    """An image file of which no more than the header has been read.
+
+    Attributes:
+        bytes: About how much memory decoding will take; more rather than less.
+    """
+
+    def __init__(self, file: BinaryIO, least: int | None = None) -> None:
+        """Read the header.
+
+        Args:
+            file: Open at its start; it is read again later.
+            least: As for `upright_rgb`.
+        Raises:
+            Unreadable: As `upright_rgb`.
+        """
+        self._file = file
+        self._start = file.read(START_BYTES)
+        self._name = format_of(self._start)
+        self._image: ImageFile | None = None
+        with self._blaming():
+            size = self._read_size()
+            if size[0] * size[1] > MOST_PIXELS:
+                raise Unreadable(f"has {size[0]} x {size[1]} pixels, over 200 megapixels")
+            self.bytes = self._memory(size, least)
+
+    def upright_rgb(self) -> Image.Image:
+        """Decode it, once.
+
+        Raises:
+            Unreadable: As the function of this name.
+            MemoryError: The same.
+        """
+        with self._blaming():
+            image = self._image or self._open()
+            frame = image.tile[0][1] if isinstance(image, GifImageFile) else None
+            image.load()
+            rgb = _to_rgb(image, frame)
+            turn = _TURN.get(_orientation(image))  # a TIFF's is gone where Pillow turned it itself
+            return rgb if turn is None else rgb.transpose(turn)
+
+    def _open(self) -> ImageFile:
+        self._file.seek(0)
+        return _KINDS[self._name](self._file)
+
+    def _read_size(self) -> tuple[int, int]:
+        if self._name == "WebP":  # Pillow takes memory for all its pixels as soon as it opens it
+            return webp_size(self._start)
+        self._image = self._open()
+        _require_known_pixels(self._image)
+        if not isinstance(self._image, TiffImageFile):
+            return self._image.size
+        width, height = self._image.size  # one tile can be larger than the picture
+        tags = self._image.tag_v2
+        return max(width, tags.get(_TILE_WIDTH, 0)), max(height, tags.get(_TILE_LENGTH, 0))
+
+    def _memory(self, size: tuple[int, int], least: int | None) -> int:
+        pixels = size[0] * size[1]
+        each = BYTES_A_PIXEL.get(self._name, OTHER_BYTES_A_PIXEL)
+        if not isinstance(self._image, JpegImageFile):
+            return each * pixels
+        held = COEFFICIENT_BYTES * pixels if self._image.info.get("progressive") else 0
         if least:
-            image.draft(None, (least, least))  # does nothing to a PNG
-        image.load()
-        turn = _TURN.get(_orientation(image))
-        upright = _to_rgb(image)
-        return upright if turn is None else upright.transpose(turn)
-    except (MemoryError, Unreadable):
-        raise
-    except Exception as error:  # a decoder raises nearly anything when its input is broken
-        how = "truncated" if "truncated" in str(error).lower() else "broken"
-        raise Unreadable(f"is a {how} {kind.format}") from error
+            self._image.draft(None, (least, least))
+        return each * self._image.width * self._image.height + held
+
+    @contextmanager
+    def _blaming(self) -> Iterator[None]:
+        """Tell what is wrong with the file: a decoder raises nearly anything when it is broken."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
+        except (MemoryError, Unreadable):
+            raise
+        except Exception as error:
+            if str(error) == "unknown pixel mode":
+                raise Unreadable("has pixels of a kind that this version does not read") from error
+            cut = "truncated" in str(error).lower() or self._file_ends_early()
+            raise Unreadable(f"is a {'truncated' if cut else 'broken'} {self._name}") from error
+
+    def _file_ends_early(self) -> bool:
+        """Whether a WebP, or a TIFF before its table, is cut off; of others the decoders know."""
+        wanted = 0
+        if self._name == "WebP":
+            wanted = 8 + int.from_bytes(self._start[4:8], "little")
+        elif self._name == "TIFF" and self._image is None:
+            order: Literal["little", "big"] = "little" if self._start[:1] == b"I" else "big"
+            wanted = int.from_bytes(self._start[4:8], order)
+        return wanted > self._file.seek(0, io.SEEK_END)
 
 
-BYTES_A_PIXEL = 16
-"""Pillow keeps RGB in 4 bytes; opaque copies, a turn and a change of mode are made beside it."""
-COEFFICIENT_BYTES = 6
-"""A progressive JPEG is held whole, at its full size, as 16-bit coefficients of 3 channels."""
+# TIFF 6.0 (Adobe 1992), part 1, section 8, and part 2, section 15
+_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 258, 259, 262
+_YCBCR = 6
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
 
 
-def decoding_bytes(file: BinaryIO, least: int) -> int:
-    """About how much memory `upright_rgb` will take, from the header alone.
+def _require_known_pixels(image: ImageFile) -> None:
+    if image.mode in _NOT_READ and not isinstance(image, PngImageFile):
+        raise Unreadable(f"has {_NOT_READ[image.mode]}, which this version does not read")
+    if not isinstance(image, TiffImageFile):
+        return
+    tags = image.tag_v2
+    if tags.get(_SUBFILE, 0) & 1:
+        raise Unreadable("is a camera's raw file, or another TIFF that begins with a thumbnail")
+    if tags.get(_PHOTOMETRIC) == _YCBCR and image.mode == "RGB" and tags.get(_COMPRESSION, 1) == 1:
+        raise Unreadable("has YCbCr pixels without compression, which this version does not read")
+
+
+def _to_rgb(image: ImageFile, frame: tuple[int, int, int, int] | None) -> Image.Image:
+    """Change the mode.
 
     Args:
-        file: Open at its start; it is moved.
-        least: As for `upright_rgb`.
-    Returns:
-        Bytes, more rather than less; 0 for a file that will not be decoded.
+        image: Loaded.
+        frame: Where a GIF's first picture lies on its canvas.
     """
-    try:
-        kind = _kind(file.read(64))
-        file.seek(0)
-        image = kind(file)
-    except Exception:  # as in `upright_rgb`, which will tell the reason
-        return 0
-    if image.width * image.height > MOST_PIXELS:
-        return 0
-    progressive = image.width * image.height if image.info.get("progressive") else 0
-    image.draft(None, (least, least))
-    return BYTES_A_PIXEL * image.width * image.height + COEFFICIENT_BYTES * progressive
-
-
-def _kind(content: bytes) -> type[JpegImageFile | PngImageFile]:
-    if not content:
-        raise Unreadable("is empty")
-    for magic, kind in _READ:
-        if content.startswith(magic):
-            return kind
-    for offset, magic, name in _OTHERS:
-        if content.startswith(magic, offset):
-            raise Unreadable(f"is {name}; this version reads JPEG and PNG")
-    raise Unreadable("is no image: neither JPEG nor PNG")
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         return _from_16_bit_grey(image).convert("RGB")
-    if image.mode not in ("LA", "RGBA") and "transparency" not in image.info:
-        return image.convert("RGB")
-    layered = image.convert("RGBA")
-    white = Image.new("RGB", image.size, "white")
-    white.paste(layered, mask=layered.getchannel("A"))
+    if image.mode in _TRANSPARENT or "transparency" in image.info:
+        return _on_white(image if image.mode == "RGBA" else image.convert("RGBA"))
+    if image.mode == "CMYK" and isinstance(image, JpegImageFile) and "adobe" not in image.info:
+        return ImageChops.invert(image).convert("RGB")  # Pillow takes every one for Adobe's
+    rgb = image if image.mode == "RGB" else image.convert("RGB")
+    if frame is None or frame == (0, 0, *rgb.size):
+        return rgb
+    canvas = Image.new("RGB", rgb.size, "white")
+    canvas.paste(rgb.crop(frame), frame[:2])
+    return canvas
+
+
+def _on_white(layered: Image.Image) -> Image.Image:
+    white = Image.new("RGB", layered.size, "white")
+    white.paste(layered, mask=layered)
     return white
 
 
 def _from_16_bit_grey(image: Image.Image) -> Image.Image:
     """The high bytes, which is also what Pillow keeps of 16-bit colour."""
+    tags: Any = getattr(image, "tag_v2", {})
     values = np.asarray(image)
-    clear = values == image.info.get("transparency", -1)
-    return Image.fromarray(np.where(clear, 255, values >> 8).astype(np.uint8))
+    grey = (values >> (tags.get(_BITS, (16,))[0] - 8)).astype(np.uint8)  # 12 bits are kept low
+    if tags.get(_PHOTOMETRIC) == 0:  # white is zero: Pillow turns over 8 bits only
+        grey = 255 - grey
+    if "transparency" in image.info:
+        grey[values == image.info["transparency"]] = 255
+    return Image.fromarray(grey)
 
 
 _TURN = {

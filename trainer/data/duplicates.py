@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from trainer.data.images import SourceFile
-
-NOHASH = "_nohash_"
+from trainer.data.images import SourceFile, group_of
+from trainer.data.near_duplicates import Near
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +24,12 @@ class Item:
     """Name of the group that must not be split; empty for an item alone."""
     copies: tuple[str, ...]
     """Paths of the other files with this content."""
+    sets: frozenset[str] = frozenset()
+    """Where a manifest wants it; at most one set, if it is to be dealt."""
 
     @property
-    def unit(self) -> str:
-        """What keeps it together with others: its group's name, else its own SHA-256."""
+    def dealt_with(self) -> str:
+        """Name of what is dealt as one: its group, else its own SHA-256."""
         return self.group or self.digest.hex()
 
 
@@ -39,12 +41,6 @@ class Items:
     """In the order of their digests, which no renaming changes."""
     conflicts: list[tuple[SourceFile, bytes]]
     """Files, with their digests, whose content lies under two labels; in path order."""
-
-
-def group_of(path: str) -> str:
-    """Name of a path's group: what stands before `_nohash_`, class folder included; or empty."""
-    before, found, _ = path.partition(NOHASH)
-    return before if found else ""
 
 
 def gather_items(files: Sequence[SourceFile], digests: Sequence[bytes]) -> Items:
@@ -63,9 +59,72 @@ def gather_items(files: Sequence[SourceFile], digests: Sequence[bytes]) -> Items
         if len({file.label for file in same}) > 1:
             gathered.conflicts += ((file, digest) for file in same)
         else:
-            first, *others = same
-            copies = tuple(file.path for file in others)
-            group = group_of(first.path)
-            gathered.items.append(Item(digest, first.path, first.label, group, copies))
+            gathered.items.append(_item(digest, same))
     gathered.conflicts.sort(key=lambda conflict: conflict[0].path)
+    _free_lone_units(gathered.items)
     return gathered
+
+
+def _item(digest: bytes, same: Sequence[SourceFile]) -> Item:
+    """Files of one content and label as an item, the first in path order standing for them."""
+    first, *others = same
+    return Item(
+        digest=digest,
+        path=first.path,
+        label=first.label,
+        group=group_of(first),
+        copies=tuple(file.path for file in others),
+        sets=frozenset(file.set for file in same if file.set),
+    )
+
+
+def _free_lone_units(items: list[Item]) -> None:
+    """Of a groups.csv that is given back: an item that was alone is so again, not a group of one.
+
+    Its unit is its own SHA-256, and as a group's name that would deal it to another set.
+    """
+    members = Counter(item.group for item in items)
+    for place, item in enumerate(items):
+        if members[item.group] == 1 and item.group == item.digest.hex():
+            items[place] = replace(item, group="")
+
+
+def unit_names(items: Sequence[Item], near: Near | None) -> list[str]:
+    """What cross-validation must not split: groups, and what near-duplicates join to one.
+
+    Args:
+        items: All items.
+        near: Which of them are near-duplicates; None where that is not known.
+    Returns:
+        (items,) the first name, in order, of all that are joined.
+    """
+    names = [item.dealt_with for item in items]
+    if near is None:
+        return names
+    joined = _Joined(names)
+    first: dict[int, str] = {}
+    for name, group in zip(names, near.groups().tolist(), strict=True):
+        joined.join(first.setdefault(group, name), name)
+    return [joined.first(name) for name in names]
+
+
+class _Joined:
+    """Names that are joined, step by step; the first in order stands for all of them.
+
+    Source: Tarjan and van Leeuwen 1984, Worst-case analysis of set union algorithms, J. ACM 31,
+    page 250, path halving.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._above = {name: name for name in names}
+
+    def first(self, name: str) -> str:
+        above = self._above
+        while above[name] != name:
+            above[name] = above[above[name]]
+            name = above[name]
+        return name
+
+    def join(self, one: str, other: str) -> None:
+        low, high = sorted((self.first(one), self.first(other)))
+        self._above[high] = low

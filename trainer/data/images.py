@@ -1,39 +1,55 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of the source: which there are, and which can be used.
+"""Files of the source: what is known of them before they are read, and what is too little.
 
-The listing knows names and sizes only. Whether a content can be read is found out later, one file
-at a time, so that a broken one costs a line in the quarantine, not the run.
+A listing knows names, then sizes. Whether a content can be read is found out later, one file at a
+time, so that a broken one costs a line in the quarantine, not the run.
 """
 
 from __future__ import annotations
 
-import difflib
 import errno
 import os
 import stat
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
 from trainer.data.index import State, state
-from trainer.errors import DataError, UsageError, listed
+from trainer.data.place import patiently
+from trainer.errors import DataError
 
 PASSED_OVER = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX"})
 FEWEST_FILES = 3  # one for each set
+MOST_BYTES = 1 << 30
+"""Of one file. 200 megapixels of 16-bit colour are more, but nobody classifies by these."""
+NOHASH = "_nohash_"
 
 
 class SourceFile(NamedTuple):
-    """A regular file below a class folder; a tuple, since ranks are sent a million of them."""
+    """One file of the source; a tuple, since ranks are sent a million of them."""
 
     path: str
     """Relative to the source, with `/`, class folder included, as os.fsdecode gives it."""
     label: str
-    bytes: int
+    bytes: int = 0
     state: State = b""
-    """What `trainer.data.index` knows it again by."""
+    """What `trainer.data.index` knows it again by; empty until it was looked at."""
+    offset: int = -1
+    """Where its content begins in the source, if that is an archive."""
+    group: str = ""
+    """As a manifest names it; see `group_of`."""
+    set: str = ""
+    """Training, validation or test, where a manifest says so."""
+
+
+def group_of(file: SourceFile) -> str:
+    """Name of a file's group; empty where it has none.
+
+    As a manifest says, else what stands before `_nohash_` in the path, class folder included.
+    """
+    before, found, _ = file.path.partition(NOHASH)
+    return file.group or (before if found else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +60,8 @@ class BadFile:
     bytes: int
     reason: str
     """Plain words that follow the path: "is empty"."""
+    label: str = ""
+    """Known while the source is listed."""
 
 
 @dataclass
@@ -51,13 +69,13 @@ class Listing:
     """What lies in the source, in the order of names and paths."""
 
     classes: list[str]
-    """Class folders that hold anything."""
+    """Those that hold anything."""
     files: list[SourceFile]
     bad: list[BadFile]
-    outside: int
+    outside: int = 0
     """Files in no class folder."""
     empty: list[str] = field(default_factory=list)
-    """Class folders that hold nothing."""
+    """Classes that hold nothing."""
 
 
 class Unreadable(Exception):
@@ -69,120 +87,87 @@ class Unreadable(Exception):
         return str(self)
 
 
-def list_source(root: Path, exclude: Sequence[str], key: str) -> Listing:
-    """List every file below the class folders; none is opened.
+def hidden(name: str) -> bool:
+    """Whether a file or folder is passed over for its name."""
+    return name.startswith(".") or name in PASSED_OVER
 
-    Links are followed once: one that leads back above itself, or where another link of its class
-    has led, is bad, so that the listing ends whatever the links do.
+
+def look(base: Path, file: SourceFile) -> SourceFile | BadFile:
+    """Ask for the status of a file that is known by its name only.
 
     Args:
-        root: The folder that holds one folder a class.
-        exclude: Classes to leave out.
-        key: The configuration's key for `root`, for messages.
-    Raises:
-        DataError: `root` is not there or no folder, or a folder cannot be read.
-        UsageError: A class to leave out is not there.
+        base: What its path is relative to.
+        file: Links are followed.
     """
-    entries = _scan(root, "", key)
-    folders = [e.name for e in entries if os.path.isdir(e) and not os.path.samefile(e, root)]
-    _require_known(exclude, folders, root)
-    listing = Listing([], [], [], outside=len(entries) - len(folders))
-    for label in sorted(set(folders) - set(exclude)):
-        found = list(_walk(root, label, key))
-        (listing.classes if found else listing.empty).append(label)
-        listing.files += (file for file in found if isinstance(file, SourceFile))
-        listing.bad += (file for file in found if isinstance(file, BadFile))
-    listing.files.sort(key=attrgetter("path"))
-    listing.bad.sort(key=attrgetter("path"))
-    return listing
-
-
-def _scan(root: Path, folder: str, key: str) -> list[os.DirEntry[str]]:
-    """Entries that are not passed over, by name, so that every file system gives one order."""
+    path = os.path.join(base, file.path)
     try:
-        with os.scandir(root / folder) as entries:
-            kept = [e for e in entries if e.name[0] != "." and e.name not in PASSED_OVER]
+        status = patiently(lambda: os.stat(path))
     except OSError as error:
-        # Not for the quarantine: nobody knows how many files stay behind a closed door.
-        found = {errno.ENOENT: "no such folder", errno.ENOTDIR: "is no folder"}
-        told = found.get(error.errno or 0, f"cannot be read: {error.strerror}")
-        todo = "Give a folder that holds one folder a class, all of them readable."
-        raise DataError(f"{key} {root / folder}: {told}.", todo) from None
-    return sorted(kept, key=attrgetter("name"))
+        return BadFile(file.path, 0, no_status(error, os.path.islink(path)), file.label)
+    return judged(file, status)
 
 
-def _require_known(exclude: Sequence[str], folders: Sequence[str], root: Path) -> None:
-    for name in exclude:
-        if name not in folders:
-            near = difflib.get_close_matches(name, folders, n=1, cutoff=0.5)
-            todo = f"Did you mean {near[0]}?" if near else f"The classes: {listed(list(folders))}."
-            raise UsageError(f"data.exclude: {name}: no such class in {root}.", todo)
+def judged(file: SourceFile, status: os.stat_result) -> SourceFile | BadFile:
+    """A file with its status, or why it will not be opened."""
+    if not stat.S_ISREG(status.st_mode):
+        return BadFile(file.path, 0, NOT_REGULAR, file.label)
+    if status.st_size > MOST_BYTES:
+        return BadFile(file.path, status.st_size, TOO_LARGE, file.label)
+    return file._replace(bytes=status.st_size, state=state(file.path, status))
 
 
-def _walk(root: Path, label: str, key: str) -> Iterator[SourceFile | BadFile]:
-    """Everything below one class folder; a folder is known again by its device and inode."""
-    linked: set[tuple[int, int]] = set()
-    waiting = [(label, frozenset(_place(os.stat(folder)) for folder in (root, root / label)))]
-    while waiting:
-        folder, above = waiting.pop()
-        for entry in _scan(root, folder, key):
-            path = f"{folder}/{entry.name}"
-            try:
-                status = entry.stat()
-            except OSError as error:
-                yield BadFile(path, 0, _no_status(entry, error))
-                continue
-            place = _place(status)
-            if stat.S_ISREG(status.st_mode):
-                yield SourceFile(path, label, status.st_size, state(path, status))
-            elif not stat.S_ISDIR(status.st_mode):
-                yield BadFile(path, 0, "is a pipe, socket or device, no regular file")
-            elif place in above or (entry.is_symlink() and place in linked):
-                yield BadFile(path, 0, "is a link to a folder that is listed already")
-            else:
-                linked.update({place} if entry.is_symlink() else ())
-                waiting.append((path, above | {place}))
+DANGLING = "is a link to something that is not there"
+MISSING = "is not there"
+NOT_REGULAR = "is a pipe, socket or device, no regular file"
+TOO_LARGE = "is over 1 GiB"
 
 
-def _place(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino
-
-
-def _no_status(entry: os.DirEntry[str], error: OSError) -> str:
+def no_status(error: OSError, link: bool) -> str:
+    """Why a file's status cannot be had."""
     if error.errno == errno.ELOOP:
         return "is a link that leads back to itself"
-    if error.errno == errno.ENOENT and entry.is_symlink():
-        return "is a link to something that is not there"
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return DANGLING if link else MISSING
     return f"cannot be read: {error.strerror}"
 
 
 def require_enough(listing: Listing, root: Path, key: str) -> None:
-    """Refuse what the listing alone shows to be too little: classes, or usable files in a class.
+    """Refuse what the listing alone shows to be too little: classes, or a class's usable groups.
 
     Raises:
         DataError: Names all such classes, with their counts.
     """
-    usable = Counter(file.label for file in listing.files)
-    bad = Counter(file.path.partition("/")[0] for file in listing.bad)
+    files = Counter(file.label for file in listing.files)
+    groups: defaultdict[str, set[str]] = defaultdict(set)
+    for file in listing.files:
+        groups[file.label].add(group_of(file) or f"\0{file.path}")
+    bad = Counter(file.label for file in listing.bad)
     counts = {
-        label: f"{label} ({usable[label]}{f' usable, {bad[label]} not' if bad[label] else ''})"
+        label: _count(label, files[label], len(groups[label]), bad[label])
         for label in sorted(listing.classes + listing.empty)
     }
     if len(counts) < 2:
         raise _too_few_classes(list(counts.values()), listing.outside, root, key)
-    few = [counts[label] for label in counts if usable[label] < FEWEST_FILES]
+    few = [counts[label] for label in counts if len(groups[label]) < FEWEST_FILES]
     if few:
+        what = "groups" if any(len(groups[label]) < files[label] for label in counts) else "files"
         example = f" {listing.bad[0].path} {listing.bad[0].reason}." if listing.bad else ""
         raise DataError(
-            f"{key} {root}: too few files in {len(few)} of {len(counts)} classes: "
+            f"{key} {root}: too few {what} in {len(few)} of {len(counts)} classes: "
             f"{', '.join(few)}; each needs {FEWEST_FILES}.",
             f"Add files, or leave these classes out with data.exclude.{example}",
         )
 
 
+def _count(label: str, files: int, groups: int, bad: int) -> str:
+    told = f"{files}{' usable' if bad else ''}"
+    told += f" in {groups} group{'s' if groups > 1 else ''}" if groups < files else ""
+    return f"{label} ({told}{f', {bad} not' if bad else ''})"
+
+
 def _too_few_classes(counts: list[str], outside: int, root: Path, key: str) -> DataError:
     found = f"one class only, {counts[0]}" if counts else "no class folders"
-    todo = "Give the folder whose first-level folders are the classes."
+    todo = "Classes are the first-level folders of a folder or .tar, or the labels of a manifest."
     if outside and not counts:
         found += f", only files ({outside:,})"
         todo = f"Move them into one folder a class; or do you mean {root.absolute().parent}?"

@@ -35,6 +35,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from trainer.errors import RetrainError
 from trainer.progress import Progress
@@ -51,16 +52,15 @@ State = bytes
 """What a file in one state is known by: 16 bytes, made by `state`."""
 
 
-def digest(path: Path) -> bytes:
-    """SHA-256 of a file's content, 32 bytes, read in pieces.
+def digest(file: BinaryIO) -> bytes:
+    """SHA-256 of what is left of a file, 32 bytes, read in pieces.
 
     Raises:
         OSError: The file cannot be read.
     """
     total = hashlib.sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(1 << 20):
-            total.update(piece)
+    while piece := file.read(1 << 20):
+        total.update(piece)
     return total.digest()
 
 
@@ -79,21 +79,14 @@ def state(name: str, status: os.stat_result) -> State:
     return hashlib.blake2b(told, digest_size=STATE_BYTES).digest()
 
 
-def settled(path: Path, name: str, before: State, began: float) -> bool:
-    """Whether what was hashed just now is what this state will stand for.
+def settled(status: os.stat_result, began: float) -> bool:
+    """Whether what was hashed just now is what this status will stand for.
 
     Args:
-        path: The file.
-        name: Its path in the source.
-        before: Its state when it was listed.
+        status: Of the open file, after it was read.
         began: When its hashing began, in seconds since 1970.
     """
-    try:
-        status = os.stat(path)
-    except OSError:
-        return False
-    newest = max(status.st_mtime, status.st_ctime)
-    return state(name, status) == before and newest + SETTLED_SECONDS < began
+    return max(status.st_mtime, status.st_ctime) + SETTLED_SECONDS < began
 
 
 class Index:

@@ -15,14 +15,17 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
-from trainer.data.duplicates import Item, Items, group_of
-from trainer.data.images import BadFile
+from trainer.data.duplicates import Item, Items
+from trainer.data.images import BadFile, group_of
 from trainer.data.split import Dealt
 from trainer.errors import DataError
 from trainer.rundir import write_text
 
 CONFLICT = "conflict"
 """What stands as the split of a content that lies under two labels."""
+
+MANIFEST = ("path", "label", "sha256", "group", "split", "moved", "given")
+"""`given` is the set that the source's own manifest named for an item or its group."""
 
 _FORMULA = ("=", "+", "-", "@", "'", "\t", "\r")
 _SPECIAL = re.compile("[\\\\\udc80-\udcff]")
@@ -100,15 +103,19 @@ def write_manifest(path: Path, items: Items, dealt: Sequence[Dealt]) -> None:
         RetrainError: It cannot be written.
     """
     rows = [
-        (name, item.label, item.digest.hex(), item.group, to.set, to.moved)
+        (name, item.label, item.digest.hex(), item.group, to.set, to.moved, _given(to))
         for item, to in zip(items.items, dealt, strict=True)
         for name in (item.path, *item.copies)
     ]
     rows += (
-        (file.path, file.label, digest.hex(), group_of(file.path), CONFLICT, "")
+        (file.path, file.label, digest.hex(), group_of(file), CONFLICT, "", "")
         for file, digest in items.conflicts
     )
-    write_csv(path, ("path", "label", "sha256", "group", "split", "moved"), sorted(rows))
+    write_csv(path, MANIFEST, sorted(rows))
+
+
+def _given(dealt: Dealt) -> str:
+    return dealt.set if dealt.given else ""
 
 
 def write_quarantine(path: Path, bad: Iterable[BadFile]) -> None:
@@ -121,11 +128,18 @@ def write_quarantine(path: Path, bad: Iterable[BadFile]) -> None:
     write_csv(path, ("path", "bytes", "reason"), rows)
 
 
-def write_groups(path: Path, items: Iterable[Item]) -> None:
-    """Write one row for each item: its unit is what must never be split.
+def write_groups(path: Path, items: Sequence[Item], units: Sequence[str]) -> None:
+    """Write one row for each item.
 
+    Args:
+        path: Where to.
+        items: All.
+        units: (items,) the name of what cross-validation must not split.
     Raises:
         RetrainError: It cannot be written.
     """
-    rows = ((item.digest.hex(), item.path, item.label, item.unit) for item in items)
+    rows = (
+        (item.digest.hex(), item.path, item.label, unit)
+        for item, unit in zip(items, units, strict=True)
+    )
     write_csv(path, ("sha256", "path", "label", "unit"), rows)

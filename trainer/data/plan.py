@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trainer.config import Data
-from trainer.data.images import BadFile, Listing, SourceFile, list_source, require_enough
+from trainer.data.images import BadFile, Listing, SourceFile
 from trainer.data.index import Index, digest, settled
+from trainer.data.place import Place, patiently
+from trainer.data.source import Source, list_enough, look_at, put_in, require_whole, unseen
 from trainer.errors import DataError, listed
 from trainer.progress import Progress
 from trainer.world.comm import World
@@ -23,7 +26,7 @@ class Plan:
     """The files of a run, the same on every rank.
 
     Attributes:
-        root: The folder that holds the classes.
+        source: Where they are.
         classes: Their names, in order.
         files: Those that could be hashed, in path order.
         digests: (files,) their SHA-256.
@@ -31,7 +34,7 @@ class Plan:
         outside: Files in no class folder.
     """
 
-    root: Path
+    source: Source
     classes: list[str]
     files: list[SourceFile]
     digests: list[bytes]
@@ -44,30 +47,16 @@ class Plan:
         return len(self.files) + len(self.bad)
 
     def fingerprint(self) -> str:
-        """SHA-256 over all paths and contents: whether a run goes on with the same data."""
+        """SHA-256 over all paths, contents and words of a manifest: whether data is the same."""
         total = hashlib.sha256()
         for file, content in zip(self.files, self.digests, strict=True):
-            total.update(file.path.encode("utf-8", "surrogateescape") + b"\0" + content)
+            given = (file.label, file.group, file.set) if self.source.form == "manifest" else ()
+            told = "\0".join((file.path, *given))
+            total.update(told.encode("utf-8", "surrogateescape") + b"\0" + content)
         return total.hexdigest()
 
 
-def list_enough(data: Data) -> Listing:
-    """List the source and refuse what the listing alone shows to be too little.
-
-    Raises:
-        DataError: No such folder, fewer than two classes, or a class with too few files.
-    """
-    listing = list_source(data.source, data.exclude, data.source_key)
-    require_enough(listing, data.source, data.source_key)
-    if data.images is not None and all(file.path.endswith(".txt") for file in listing.files):
-        raise DataError(
-            f"data.images {data.source}: holds only .txt files, no images.",
-            f"For retrain.py's bottlenecks say data.bottlenecks={data.source}",
-        )
-    return listing
-
-
-class _Hashed(NamedTuple):
+class Hashed(NamedTuple):
     """What the hashing of one file found."""
 
     content: bytes | str
@@ -89,12 +78,13 @@ def make_plan(data: Data, cache: Path, verify: bool, world: World, progress: Pro
         DataError: As `list_enough`.
         Stopped: Some rank was asked to stop; what was hashed is in the index.
     """
-    listing = world.on_root(lambda: list_enough(data))
-    if listing.outside:
+    source, names = world.on_root(lambda: list_enough(data))
+    if names.outside:
         progress.warn(
-            f"{listing.outside:,} files or links in {data.source_key} lie in no class folder and "
+            f"{names.outside:,} files or links in {source.key} lie in no class folder and "
             "are passed over"
         )
+    listing = _look(source, names, world, progress)
     index = Index(cache, data.source)
     contents: list[bytes | str | None] = world.on_root(lambda: _recall(index, listing, verify))
     unknown = [place for place, content in enumerate(contents) if content is None]
@@ -103,12 +93,27 @@ def make_plan(data: Data, cache: Path, verify: bool, world: World, progress: Pro
             f"{len(contents) - len(unknown):,} files unchanged since they were last hashed "
             "(retrain run --verify hashes all)"
         )
-    hashed = _hash(data.source, listing, unknown, world, progress)
+    hashed = _hash(source, listing, unknown, world, progress)
     world.on_root(lambda: _remember(index, listing, hashed, progress))
     world.agree()
     for place, found in hashed.items():
         contents[place] = found.content
-    return assemble(data.source, listing, [content for content in contents if content is not None])
+    return assemble(source, listing, [content for content in contents if content is not None])
+
+
+def _look(source: Source, names: Listing, world: World, progress: Progress) -> Listing:
+    """Ask for the status of every file, spread over the ranks; Collective."""
+    places, seen = unseen(names), []
+    with progress.track("Files listed", len(places)) as track:
+        for part in look_at(source, names.files, places[world.rank :: world.size]):
+            seen += part
+            track.reach(min(len(seen) * world.size, len(places)))
+            if world.stop_requested:
+                break
+    world.agree()
+    listing = put_in(names, world.join(seen))
+    world.on_root(lambda: require_whole(source, listing))
+    return listing
 
 
 def _recall(index: Index, listing: Listing, verify: bool) -> list[bytes | str | None]:
@@ -118,28 +123,37 @@ def _recall(index: Index, listing: Listing, verify: bool) -> list[bytes | str | 
 
 
 def _hash(
-    root: Path, listing: Listing, places: Sequence[int], world: World, progress: Progress
-) -> dict[int, _Hashed]:
+    source: Source, listing: Listing, places: Sequence[int], world: World, progress: Progress
+) -> dict[int, Hashed]:
     """Hash the files at these places, spread over the ranks; some only after a stop; Collective."""
-    mine: dict[int, _Hashed] = {}
+    mine: dict[int, Hashed] = {}
     with progress.track("Files hashed", len(places)) as track:
         for place in places[world.rank :: world.size]:
             if world.stop_requested:
                 break
-            mine[place] = _hash_one(root, listing.files[place])
+            mine[place] = hash_file(source, listing.files[place])
             track.reach(min(len(mine) * world.size, len(places)))
     return {place: found for part in world.collect(mine) for place, found in part.items()}
 
 
-def _hash_one(root: Path, file: SourceFile) -> _Hashed:
-    path, began = root / file.path, time.time()
-    content = hash_or_reason(path)
-    whole = isinstance(content, bytes)
-    return _Hashed(content, whole and settled(path, file.path, file.state, began))
+def hash_file(source: Source, file: SourceFile) -> Hashed:
+    """Read a file once; a moment's trouble is waited for."""
+    began = time.time()
+    try:
+        content, status = patiently(lambda: _digest(source.place(file)))
+    except OSError as error:
+        return Hashed(f"cannot be read: {error.strerror}", False)
+    same = source.state(file, status) == file.state
+    return Hashed(content, same and settled(status, began))
+
+
+def _digest(place: Place) -> tuple[bytes, os.stat_result]:
+    with place.open() as opened:
+        return digest(opened), os.fstat(opened.fileno())
 
 
 def _remember(
-    index: Index, listing: Listing, hashed: Mapping[int, _Hashed], progress: Progress
+    index: Index, listing: Listing, hashed: Mapping[int, Hashed], progress: Progress
 ) -> None:
     """Renew the index, and tell of files whose content changed behind their state."""
     found: dict[bytes, bytes | None] = {}
@@ -158,17 +172,9 @@ def _remember(
     index.renew([file.state for file in listing.files], found, progress)
 
 
-def hash_or_reason(path: Path) -> bytes | str:
-    """SHA-256 of a file, or in plain words why it cannot be read now."""
-    try:
-        return digest(path)
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
-
-
-def assemble(root: Path, listing: Listing, outcomes: Sequence[bytes | str]) -> Plan:
+def assemble(source: Source, listing: Listing, outcomes: Sequence[bytes | str]) -> Plan:
     """Set aside the files whose outcome is a reason instead of a digest."""
-    plan = Plan(root, listing.classes, [], [], list(listing.bad), listing.outside)
+    plan = Plan(source, listing.classes, [], [], list(listing.bad), listing.outside)
     for file, outcome in zip(listing.files, outcomes, strict=True):
         if isinstance(outcome, str):
             plan.bad.append(BadFile(file.path, file.bytes, outcome))

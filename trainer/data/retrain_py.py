@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bottlenecks as retrain.py kept them: one text file an image, numbers with commas between."""
+"""What retrain.py did: its bottleneck files, and the sets that it dealt images into."""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -10,6 +13,11 @@ import numpy as np
 
 from trainer.arrays import Float32Array
 from trainer.data.images import Unreadable
+from trainer.data.sets import TEST, TRAINING, VALIDATION
+
+MOST_IMAGES_A_CLASS = 2**27 - 1
+_BOTTLENECK = re.compile(r"(\.[^./_]+)(?:_[^/]+)?\.txt$")
+"""How it named the bottleneck of `photo.jpg`: `photo.jpg.txt`, later `photo.jpg_NETWORK.txt`."""
 
 
 def parse_bottleneck(content: bytes) -> Float32Array:
@@ -62,3 +70,21 @@ def common_length(lengths: Sequence[int]) -> int:
     """
     counts = Counter(lengths)
     return max(counts, key=lambda length: (counts[length], length))
+
+
+def set_of_path(path: str, validation: float, test: float) -> str:
+    """The set that retrain.py dealt an image into.
+
+    Args:
+        path: As retrain.py saw it: its image folder as it was given, class folder, name. That of
+            a bottleneck file counts as its image's.
+        validation: Share of the validation set.
+        test: Share of the test set.
+    Source: TensorFlow Hub, examples/image_retraining/retrain.py, create_image_lists.
+    """
+    name = re.sub(r"_nohash_.*$", "", _BOTTLENECK.sub(r"\1", path))
+    number = int(hashlib.sha1(os.fsencode(name), usedforsecurity=False).hexdigest(), 16)
+    percentage = (number % (MOST_IMAGES_A_CLASS + 1)) * (100.0 / MOST_IMAGES_A_CLASS)
+    if percentage < 100 * validation:
+        return VALIDATION
+    return TEST if percentage < 100 * (validation + test) else TRAINING

@@ -12,8 +12,10 @@ import numpy as np
 
 from trainer.arrays import Float32Array
 from trainer.config import Config
+from trainer.data.dataset import Hashes
 from trainer.data.duplicates import Item
 from trainer.data.images import BadFile, Unreadable
+from trainer.data.place import Place, patiently
 from trainer.data.plan import Plan
 from trainer.data.retrain_py import common_length, parse_bottleneck
 from trainer.errors import DataError
@@ -57,14 +59,15 @@ class CacheReader:
 class TextReader:
     """Bottlenecks in retrain.py's text files, parsed where they lie: half a millisecond each."""
 
-    root: Path
+    places: dict[str, Place]
+    """Where the content of each path is."""
     features: int
 
     def read(self, items: Sequence[Item]) -> Float32Array:
         """See Reader."""
         rows = np.empty((len(items), self.features), np.float32)
         for row, item in zip(rows, items, strict=True):
-            row[:] = parse_bottleneck((self.root / item.path).read_bytes())
+            row[:] = parse_bottleneck(self.places[item.path].read())
         return rows
 
 
@@ -75,6 +78,7 @@ class Features:
     Attributes:
         reader: Where the bottlenecks are.
         unreadable: The plan's files that could not be read.
+        hashes: Looks up difference hashes of contents; None without pictures.
         backbone: The `backbone` section of results.json.
         bottlenecks: Its `bottlenecks` section, without the count of reused ones.
         shares: What each rank did.
@@ -83,6 +87,7 @@ class Features:
 
     reader: Reader
     unreadable: list[BadFile]
+    hashes: Hashes | None
     backbone: dict[str, Any] | None
     bottlenecks: dict[str, Any]
     shares: list[Share]
@@ -121,6 +126,7 @@ def _from_images(
     return Features(
         reader=CacheReader(extracted.cache, extracted.known),
         unreadable=_unreadable(plan, extracted),
+        hashes=extracted.known.hashes,
         backbone={
             "name": network.network.name,
             "weights": config.backbone.weights,
@@ -166,7 +172,8 @@ def _from_texts(plan: Plan, world: World) -> Features:
     if not lengths:
         first = f" {plan.files[0].path} {outcomes[0]}." if outcomes else ""
         raise DataError(
-            f"data.bottlenecks {plan.root}: none of {plan.found:,} files is a bottleneck.{first}",
+            f"data.bottlenecks {plan.source.path}: none of {plan.found:,} files is a "
+            f"bottleneck.{first}",
             "Give a folder a class of retrain.py's .txt files; for pictures say data.images.",
         )
     features = common_length(lengths)
@@ -176,8 +183,9 @@ def _from_texts(plan: Plan, world: World) -> Features:
         if (reason := _reason(outcomes[number], features))
     ]
     return Features(
-        reader=TextReader(plan.root, features),
+        reader=TextReader({file.path: plan.source.place(file) for file in plan.files}, features),
         unreadable=unreadable,
+        hashes=None,
         backbone=None,
         bottlenecks={
             "computed": 0,
@@ -193,7 +201,7 @@ def _from_texts(plan: Plan, world: World) -> Features:
 
 def _length(plan: Plan, number: int) -> tuple[int, int | str]:
     try:
-        content = (plan.root / plan.files[number].path).read_bytes()
+        content = patiently(plan.source.place(plan.files[number]).read)
         return number, len(parse_bottleneck(content))
     except Unreadable as error:
         return number, error.reason

@@ -4,11 +4,12 @@
 One folder a fingerprint. A shard is never changed, so that readers and any number of writers need
 no lock. Its layout, all integers little-endian:
 
-    8 bytes     b"RETRAIN1"
+    8 bytes     b"RETRAIN2"
     8 bytes     length of the header, uint64
     header      JSON: fingerprint, features, rows, crc (CRC-32 of the index), unreadable
                 {SHA-256: reason}
-    index       rows x 36 bytes: SHA-256 of the image, CRC-32 of its bottleneck
+    index       rows x 45 bytes: SHA-256 of the image, CRC-32 of its bottleneck, difference hash,
+                whether there is one
     bottlenecks rows x features float32
 
 A million images need one opening a shard, and a reader checks just the rows that it reads.
@@ -29,13 +30,15 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from trainer.arrays import Array, Float32Array, IntArray
+from trainer.arrays import Array, BoolArray, Float32Array, IntArray
+from trainer.data.near_duplicates import HashArray
 from trainer.errors import UsageError
 from trainer.progress import Progress
 from trainer.rundir import write_bytes
 
-MAGIC = b"RETRAIN1"
-ENTRY = np.dtype([("sha256", "V32"), ("crc", "<u4")])
+MAGIC = b"RETRAIN2"
+SUFFIX = ".shard2"  # another layout takes another, so that versions leave each other's alone
+ENTRY = np.dtype([("sha256", "V32"), ("crc", "<u4"), ("dhash", "<u8"), ("hashed", "?")])
 FIRST_COMMIT_SECONDS = 5.0
 LONGEST_COMMIT_SECONDS = 30.0
 
@@ -109,6 +112,21 @@ class Known:
         shards = np.searchsorted(self._starts, rows, side="right") - 1
         return shards, rows - self._starts[shards]
 
+    def hashes(self, digests: Iterable[bytes]) -> tuple[HashArray, BoolArray]:
+        """Difference hashes of contents, known or not.
+
+        Returns:
+            (n,) uint64, 0 where there is none, and (n,) whether there is one; in the order asked.
+        """
+        rows = np.array([self._rows.get(digest, -1) for digest in digests], np.int64)
+        dhashes, hashed = np.zeros(len(rows), np.uint64), np.zeros(len(rows), np.bool_)
+        shards = np.searchsorted(self._starts, rows, side="right") - 1  # -1: in none
+        for number in np.unique(shards[shards >= 0]).tolist():
+            mine = shards == number
+            entries = self._shards[number].entries[rows[mine] - self._starts[number]]
+            dhashes[mine], hashed[mine] = entries["dhash"], entries["hashed"]
+        return dhashes, hashed
+
     def shard(self, number: int) -> Shard:
         """One of them, as `places` counts them."""
         return self._shards[number]
@@ -151,7 +169,7 @@ class Cache:
     def read_index(self, progress: Progress) -> Known:
         """Look into every shard; a damaged one is passed over with a warning."""
         shards = []
-        for path in sorted(self.folder.glob("*.shard")):
+        for path in sorted(self.folder.glob(f"*{SUFFIX}")):
             try:
                 shards.append(read_header(path, self.fingerprint))
             except (OSError, Damaged) as error:
@@ -220,15 +238,17 @@ class ShardWriter:
         self._cache = cache
         self._digests: list[bytes] = []
         self._rows: list[Float32Array] = []
+        self._hashes: list[int | None] = []
         self._unreadable: dict[str, str] = {}
         self._interval = FIRST_COMMIT_SECONDS
         self._due = time.monotonic() + self._interval
         self._number = 0
 
-    def add(self, digest: bytes, bottleneck: Float32Array) -> None:
-        """Keep one bottleneck (features,)."""
+    def add(self, digest: bytes, bottleneck: Float32Array, dhash: int | None) -> None:
+        """Keep one image's bottleneck (features,) and its difference hash, if it has one."""
         self._digests.append(digest)
         self._rows.append(bottleneck)
+        self._hashes.append(dhash)
 
     def add_unreadable(self, digest: bytes, reason: str) -> None:
         """Keep that a content cannot be read."""
@@ -249,14 +269,14 @@ class ShardWriter:
         """
         if not self._digests and not self._unreadable:
             return
-        name = f"{socket.gethostname()}-{os.getpid()}-{time.time_ns()}-{self._number}.shard"
+        name = f"{socket.gethostname()}-{os.getpid()}-{time.time_ns()}-{self._number}{SUFFIX}"
         write_bytes(self._cache.folder / name, self._encode())
         self._number += 1
-        self._digests, self._rows, self._unreadable = [], [], {}
+        self._digests, self._rows, self._hashes, self._unreadable = [], [], [], {}
 
     def _encode(self) -> bytes:
         table = np.array(self._rows, "<f4").reshape(len(self._rows), self._cache.features)
-        index = np.array(list(zip(self._digests, _checks(table), strict=True)), ENTRY).tobytes()
+        index = self._index(table).tobytes()
         header = json.dumps(
             {
                 "fingerprint": self._cache.fingerprint,
@@ -268,3 +288,11 @@ class ShardWriter:
         ).encode()
         length = len(header).to_bytes(8, "little")
         return b"".join([MAGIC, length, header, index, table.tobytes()])
+
+    def _index(self, table: Float32Array) -> Array:
+        index = np.empty(len(table), ENTRY)
+        index["sha256"] = np.frombuffer(b"".join(self._digests), "V32")
+        index["crc"] = _checks(table)
+        index["dhash"] = np.array([dhash or 0 for dhash in self._hashes], np.uint64)
+        index["hashed"] = [dhash is not None for dhash in self._hashes]
+        return index

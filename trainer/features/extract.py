@@ -20,7 +20,7 @@ import numpy as np
 from trainer.arrays import ByteArray, Float32Array
 from trainer.data.images import BadFile, SourceFile
 from trainer.features.cache import Cache, Known, ShardWriter
-from trainer.features.pipeline import Batch, Decoder, Work, decoded_batches
+from trainer.features.pipeline import Batch, Decoder, Locate, Work, decoded_batches
 from trainer.progress import Progress
 from trainer.world.comm import World
 
@@ -90,7 +90,7 @@ class Job:
     """What is to be computed, the same on every rank.
 
     Attributes:
-        root: What the files' paths are relative to.
+        locate: Where a file's content lies.
         side: Pixels a side of the network's input.
         work: A file for each missing content.
         conflicts: Contents that do not count as items.
@@ -98,7 +98,7 @@ class Job:
         network: From a batch of pixels to bottlenecks.
     """
 
-    root: Path
+    locate: Locate
     side: int
     work: Work
     conflicts: set[bytes]
@@ -146,11 +146,17 @@ def compute(
     total = len(job.work)
     with (
         world.queue(job.batches, BATCHES_AHEAD) as queue,
-        Decoder(job.root, job.side, len(world.cores)) as decoder,
+        Decoder(job.locate, job.side, len(world.cores)) as decoder,
         _Saver(ShardWriter(cache)) as saver,
         progress.track("Bottlenecks", total) as track,
         closing(
-            decoded_batches(lambda: job.part(queue.take()), decoder, BATCHES_AHEAD, share.waited)
+            decoded_batches(
+                lambda: job.part(queue.take()),
+                decoder,
+                BATCHES_AHEAD,
+                share.waited,
+                lambda: world.stop_requested,
+            )
         ) as batches,
     ):
         for batch in batches:
@@ -186,8 +192,9 @@ class _Saver:
     def _write(self, batch: Batch, rows: Sequence[Float32Array] | Float32Array) -> None:
         for digest, reason in batch.unreadable:
             self._writer.add_unreadable(digest, reason)
-        for digest, row in zip(batch.digests, rows, strict=False):  # the rest is padding
-            self._writer.add(digest, row)
+        padded = zip(batch.digests, rows, batch.hashes, strict=False)
+        for digest, row, dhash in padded:
+            self._writer.add(digest, row, dhash)
         self._writer.commit_if_due()
 
     def _finish(self) -> None:

@@ -20,6 +20,7 @@ from trainer.features.cache import Cache, Known
 from trainer.features.extract import Contents, Job, Share, compute, distinct, read_known
 from trainer.features.pipeline import Decoder
 from trainer.features.precision import Verdict
+from trainer.features.preprocess import Decoded
 from trainer.progress import Progress
 from trainer.world.comm import World
 from trainer.world.devices import Device, own_device, require_one_rank_a_gpu
@@ -172,11 +173,11 @@ class _Worker:
 
     def _check(self) -> Verdict:
         self._start()
-        with Decoder(self._plan.root, self.network.network.side, 1) as decoder:
+        with Decoder(self._plan.source.place, self.network.network.side, 1) as decoder:
 
             def read(digest: bytes) -> ByteArray | None:
                 outcome = decoder.decode(self.contents.first[digest], digest)
-                return None if isinstance(outcome, (str, OSError)) else outcome
+                return outcome.pixels if isinstance(outcome, Decoded) else None
 
             digests = sorted(self.contents.first)
             verdict = precision.check(self.network, digests, read, self.size, self._world)
@@ -211,7 +212,7 @@ class _Worker:
         if not self.missing:
             return []
         job = Job(
-            root=self._plan.root,
+            locate=self._plan.source.place,
             side=self.network.network.side,
             work=[(self.contents.first[digest], digest) for digest in self.missing],
             conflicts=self.contents.conflicts,

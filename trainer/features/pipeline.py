@@ -3,29 +3,38 @@
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from trainer.arrays import ByteArray
-from trainer.data.decode import decoding_bytes
-from trainer.data.images import BadFile, SourceFile, Unreadable
+from trainer.data.images import BadFile, SourceFile
+from trainer.data.place import Place
 from trainer.errors import DataError
-from trainer.features.preprocess import DRAFT, pixels
+from trainer.features.decoder_process import Changed, DecoderProcess, Ended
+from trainer.features.decoding import request
+from trainer.features.preprocess import Decoded
 
 MEMORY_A_THREAD = 192 << 20
-"""Bytes that files being decoded may take, for each decoding thread; a larger one goes alone."""
+"""Bytes that files being decoded may take, for each of them; a larger one goes alone."""
+CPU_SECONDS = 60.0
+"""Of computing, after which an image is given up; more than any takes that is meant to be seen."""
+STOP_SECONDS = 0.5
+"""Within which a request to stop is seen: the image being waited for may take a minute."""
+TRIES = 2
+"""For an image whose decoder was killed: by the kernel, short of memory, it may be."""
+
+Locate = Callable[[SourceFile], Place]
 
 Work = Sequence[tuple[SourceFile, bytes]]
 """Files with the SHA-256 that their contents had."""
-Outcome = ByteArray | str | OSError
-"""A file's pixels, why its content is unreadable, or what kept it from being read now."""
+Outcome = Decoded | str | OSError
+"""An image, why a file's content is unreadable, or what kept it from being read now."""
 
 
 @dataclass
@@ -34,6 +43,7 @@ class Batch:
 
     digests: list[bytes] = field(default_factory=list)
     pixels: list[ByteArray] = field(default_factory=list)
+    hashes: list[int | None] = field(default_factory=list)
     unreadable: list[tuple[bytes, str]] = field(default_factory=list)
     unread: list[BadFile] = field(default_factory=list)
 
@@ -62,59 +72,99 @@ class Budget:
 
 
 class Decoder:
-    """From files to a network's input, on some threads; a context."""
+    """From files to a network's input, several at a time; a context.
 
-    def __init__(self, root: Path, side: int, threads: int) -> None:
+    Each thread lets a process of its own do the work, started when it is first needed: a file that
+    makes the decoder crash or hang costs itself only.
+    """
+
+    def __init__(
+        self, locate: Locate, side: int, threads: int, cpu_seconds: float = CPU_SECONDS
+    ) -> None:
         """Start the threads.
 
         Args:
-            root: What the files' paths are relative to.
+            locate: Where a file's content lies.
             side: Pixels a side of the network's input.
             threads: How many files are worked on at a time.
+            cpu_seconds: Of computing, after which an image is given up.
         """
-        self._root = root
+        self._locate = locate
         self._side = side
+        self._cpu_seconds = cpu_seconds
         self._budget = Budget(threads * MEMORY_A_THREAD)
         self._threads = ThreadPoolExecutor(threads, "decode")
+        self._lock = threading.Lock()
+        self._closing = False
+        self._all: set[DecoderProcess] = set()
+        self._idle: list[DecoderProcess] = []
 
     def __enter__(self) -> Decoder:
         """Decode inside."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Drop what has not begun and wait for the rest."""
+        """Drop what has not begun and what is not done."""
+        with self._lock:
+            self._closing = True
+            for process in self._all:
+                process.kill()
         self._threads.shutdown(cancel_futures=True)
+        for process in self._all:
+            process.close()
 
-    def start(self, work: Work) -> list[Future[Outcome]]:
+    def start(self, work: Sequence[tuple[SourceFile, bytes | None]]) -> list[Future[Outcome]]:
         """Begin with some files; they are done in order."""
         return [self._threads.submit(self.decode, file, digest) for file, digest in work]
 
-    def decode(self, file: SourceFile, digest: bytes) -> Outcome:
+    def decode(self, file: SourceFile, digest: bytes | None) -> Outcome:
         """Decode one file, here and now.
 
+        Args:
+            file: The file.
+            digest: The SHA-256 that its content had; None where it is not known.
         Raises:
             DataError: Its content is not what it was when it was hashed.
         """
-        path = self._root / file.path
-        try:
-            with open(path, "rb") as opened:
-                needed = file.bytes + decoding_bytes(opened, DRAFT * self._side)
-                with self._budget.hold(needed):
-                    opened.seek(0)
-                    return self._pixels(path, opened.read(), digest)
-        except OSError as error:
-            return error
+        place = self._locate(file)
+        asked = request(place, self._side, digest)
+        for _ in range(TRIES):
+            try:
+                return self._ask(asked)
+            except Changed:
+                raise DataError(
+                    f"{place.path}: {file.path} changed while the run was reading it.",
+                    "Start again when the data is at rest.",
+                ) from None
+            except Ended as end:
+                if reason := end.reason(self._cpu_seconds):
+                    return reason
+                if self._closing:
+                    break
+        return OSError(errno.EIO, "its decoder was killed")
 
-    def _pixels(self, path: Path, content: bytes, digest: bytes) -> ByteArray | str:
-        if hashlib.sha256(content).digest() != digest:
-            raise DataError(
-                f"{path}: changed while the run was reading it.",
-                "Start again when the folder is at rest.",
-            )
+    def _ask(self, asked: bytes) -> Outcome:
+        process = self._take()
         try:
-            return pixels(content, self._side)
-        except Unreadable as error:
-            return error.reason
+            outcome = process.ask(asked, self._side, self._budget.hold)
+        except Ended:
+            with self._lock:
+                self._all.discard(process)
+            process.close()
+            raise
+        self._idle.append(process)
+        return outcome
+
+    def _take(self) -> DecoderProcess:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        process = DecoderProcess(self._cpu_seconds)
+        with self._lock:
+            self._all.add(process)
+            if self._closing:
+                process.kill()
+        return process
 
 
 def decoded_batches(
@@ -122,6 +172,7 @@ def decoded_batches(
     decoder: Decoder,
     ahead: int,
     waited: Callable[[float], None],
+    stopping: Callable[[], bool],
 ) -> Generator[Batch, None, None]:
     """Batches in order, some of them being decoded while the caller computes.
 
@@ -130,13 +181,14 @@ def decoded_batches(
         decoder: Decodes them.
         ahead: Batches begun beside the one that is given; at least 1.
         waited: Told the seconds that the caller had to wait for each batch.
+        stopping: Whether no more is wanted, not even the batch being decoded.
     """
     with ThreadPoolExecutor(1, "ahead") as taking:
         coming = deque(taking.submit(_begin, next_work, decoder) for _ in range(ahead))
         while True:
             started = time.monotonic()
             begun = coming.popleft().result()
-            batch = None if begun is None else _gather(*begun)
+            batch = None if begun is None else _gather(*begun, stopping)
             waited(time.monotonic() - started)
             if batch is None:
                 return
@@ -151,8 +203,13 @@ def _begin(
     return None if work is None else (work, decoder.start(work))
 
 
-def _gather(work: Work, outcomes: Sequence[Future[Outcome]]) -> Batch:
+def _gather(
+    work: Work, outcomes: Sequence[Future[Outcome]], stopping: Callable[[], bool]
+) -> Batch | None:
     """Wait for a batch, and sort its files by what came of them."""
+    while wait(outcomes, STOP_SECONDS).not_done:
+        if stopping():
+            return None
     batch = Batch()
     for (file, digest), future in zip(work, outcomes, strict=True):
         outcome = future.result()
@@ -163,5 +220,6 @@ def _gather(work: Work, outcomes: Sequence[Future[Outcome]]) -> Batch:
             batch.unread.append(BadFile(file.path, file.bytes, reason))
         else:
             batch.digests.append(digest)
-            batch.pixels.append(outcome)
+            batch.pixels.append(outcome.pixels)
+            batch.hashes.append(outcome.dhash)
     return batch

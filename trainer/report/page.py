@@ -29,7 +29,7 @@ from trainer.rundir import RunDir, write_text
 Results = dict[str, Any]
 
 _SECTIONS = {
-    "data": "images classes quarantined duplicates conflicts near_duplicates split",
+    "data": "images classes quarantined duplicates conflicts near_duplicates split compat",
     "backbone": "name weights weights_sha256 layer precision features fingerprint precision_error",
     "bottlenecks": "computed reused seconds images_per_second",
     "head": "solver l2 loss gradient_norm iterations seconds",
@@ -125,11 +125,18 @@ def _scores(results: Results) -> Results:
         "sources": scored,
         "score_rows": tables.score_rows(scored),
         "before": results.get("before"),
+        "apart": _apart(results.get("test")),
         "folds": (results.get("cross_validation") or {}).get("folds") or [],
         "numbered": len(classes) > tables.MOST_NAMED_COLUMNS,
         "large": len(classes) > tables.LARGEST_MATRIX,
         "confusions": [_confusion(source, classes) for source in confused],
     }
+
+
+def _apart(test: Results | None) -> Results | None:
+    """The test figures without near-duplicates of development, where there are any."""
+    apart: Results | None = (test or {}).get("without_near_duplicates")
+    return apart if test and apart and apart["n"] < test["n"] else None
 
 
 def _confusion(source: tables.Source, classes: list[str]) -> Results:

@@ -148,6 +148,9 @@ def observations(results: Results) -> list[str]:
         words.append("nothing learnt")
     if test and test["n"] < ENOUGH_TEST_ITEMS:
         words.append("small test set")
+    if test and (apart := test.get("without_near_duplicates")) and apart["n"] < test["n"]:
+        alike = count(test["n"] - apart["n"], "test image")
+        words.append(f"{alike} nearly the same as fitted ones")
     return words + _about_the_data(results.get("data") or {})
 
 
@@ -159,6 +162,8 @@ def _about_the_data(data: Results) -> list[str]:
         words.append(f"{data['conflicts']:,} labelled two ways")
     if data.get("duplicates"):
         words.append(f"{data['duplicates']:,} there twice")
+    if data.get("compat"):
+        words.append("sets as retrain.py dealt them")
     return words
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
 import pytest
 
-from trainer.data.duplicates import Items, gather_items, group_of
-from trainer.data.images import SourceFile
+from trainer.data.duplicates import Items, gather_items, unit_names
+from trainer.data.images import SourceFile, group_of
+from trainer.data.near_duplicates import Near
 
 
 def gather(**contents: str) -> Items:
@@ -51,7 +53,7 @@ def test_one_content_under_two_labels_is_a_conflict_with_all_its_files() -> None
     ],
 )
 def test_group_is_the_path_up_to_nohash(path: str, group: str) -> None:
-    assert group_of(path) == group
+    assert group_of(SourceFile(path, "roof")) == group
 
 
 def test_copies_take_the_group_of_the_first_in_path_order() -> None:
@@ -59,6 +61,48 @@ def test_copies_take_the_group_of_the_first_in_path_order() -> None:
     assert item.group == "a/b"
 
 
+def test_group_of_a_manifest_goes_before_the_path() -> None:
+    assert group_of(SourceFile("roof/a_nohash_1.jpg", "roof", group="given")) == "given"
+
+
+def units(near: Near | None = None) -> dict[str, str]:
+    """Units of four items, of which `near` may know which look alike."""
+    items = gather(a_1="x", a_2="y", a_b_nohash_1="z", a_b_nohash_2="w").items
+    return dict(zip((item.path for item in items), unit_names(items, near), strict=True))
+
+
 def test_unit_is_the_group_or_else_the_content() -> None:
-    units = {item.path: item.unit for item in gather(a_1="x", a_b_nohash_1="y").items}
-    assert units == {"a/1": sha256("x").hex(), "a/b_nohash_1": "a/b"}
+    assert units() == {
+        "a/1": sha256("x").hex(),
+        "a/2": sha256("y").hex(),
+        "a/b_nohash_1": "a/b",
+        "a/b_nohash_2": "a/b",
+    }
+
+
+def test_near_duplicates_join_their_groups_to_one_unit() -> None:
+    alike = {"a/1": 0b1, "a/b_nohash_2": 0b11}
+    others = {"a/2": 2**64 - 1, "a/b_nohash_1": 2**32 - 1}
+    hashes = np.array([(alike | others)[path] for path in units()], np.uint64)
+    found = units(Near(hashes, np.ones(4, np.bool_)))
+    first = min(sha256("x").hex(), "a/b")
+    assert found["a/1"] == found["a/b_nohash_1"] == found["a/b_nohash_2"] == first
+    assert found["a/2"] == sha256("y").hex()
+
+
+def given_back(**groups: str) -> list[str]:
+    """Groups of the items named LABEL_NAME, each of its own content, as a manifest gives them."""
+    files = [
+        SourceFile(name.replace("_", "/", 1), "a", group=group) for name, group in groups.items()
+    ]
+    items = gather_items(files, [sha256(file.path) for file in files]).items
+    return [item.group for item in sorted(items, key=lambda item: item.path)]
+
+
+def test_unit_that_is_given_back_for_an_item_alone_makes_no_group() -> None:
+    assert given_back(a_1=sha256("a/1").hex(), a_2="mine") == ["", "mine"]
+
+
+def test_unit_that_is_given_back_for_several_is_their_group() -> None:
+    unit = sha256("a/1").hex()
+    assert given_back(a_1=unit, a_2=unit) == [unit, unit]

@@ -1,33 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is listed as a file of the source, and how its content becomes an upright RGB image."""
+"""What is listed as a file of the source, and what the listing alone shows to be too little."""
 
 from __future__ import annotations
 
-import hashlib
-import io
 import os
-import struct
-import warnings
-import zlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
-from PIL.PngImagePlugin import PngImageFile
 
-from trainer.arrays import ByteArray
-from trainer.data.decode import upright_rgb
-from trainer.data.images import (
-    Listing,
-    Unreadable,
-    list_source,
-    require_enough,
-)
-from trainer.data.index import digest
+from trainer.data.images import Listing, require_enough
+from trainer.data.source import Source, list_names, look_at, put_in, unseen
 from trainer.errors import DATA, DataError, UsageError
 
 
@@ -40,7 +24,9 @@ def fill(root: Path, *names: str) -> Path:
 
 
 def listing(root: Path, *exclude: str) -> Listing:
-    return list_source(root, exclude, "data.images")
+    source = Source(root, "data.images", "folder")
+    names = list_names(source, exclude)
+    return put_in(names, chain.from_iterable(look_at(source, names.files, unseen(names))))
 
 
 def paths(root: Path) -> list[str]:
@@ -49,38 +35,6 @@ def paths(root: Path) -> list[str]:
 
 def bad(root: Path) -> dict[str, str]:
     return {file.path: file.reason for file in listing(root).bad}
-
-
-def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def pixels(content: bytes) -> ByteArray:
-    image = upright_rgb(content)
-    assert image.mode == "RGB"
-    return np.asarray(image)
-
-
-def reason(content: bytes) -> str:
-    with pytest.raises(Unreadable) as caught:
-        upright_rgb(content)
-    return caught.value.reason
-
-
-def bare_png(width: int, height: int) -> bytes:
-    """A PNG that promises pixels and breaks off."""
-    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
-    return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 1000) + b"IDAT"
-
-
-@pytest.fixture
-def photo() -> Image.Image:
-    """Noise that no two turns of have in common."""
-    values = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
-    return Image.fromarray(values)
 
 
 # Listing
@@ -280,169 +234,3 @@ def test_images_without_class_folders_are_told_how_to_be_sorted(tmp_path: Path) 
     assert "no class folders, only files (2)" in error.message
     assert "one folder a class" in error.todo
     assert str(tmp_path.parent) in error.todo
-
-
-# Content
-
-
-def test_digest_is_the_sha256_of_all_pieces(tmp_path: Path) -> None:
-    content = os.urandom((1 << 20) + 7)
-    (tmp_path / "file").write_bytes(content)
-    assert digest(tmp_path / "file") == hashlib.sha256(content).digest()
-
-
-def test_digest_lets_an_unreadable_file_be_told(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        digest(tmp_path / "missing")
-
-
-UPRIGHT: dict[int, Callable[[ByteArray], ByteArray]] = {
-    1: lambda stored: stored,
-    2: lambda stored: stored[:, ::-1],
-    3: lambda stored: stored[::-1, ::-1],
-    4: lambda stored: stored[::-1],
-    5: lambda stored: stored.swapaxes(0, 1),
-    6: lambda stored: stored.swapaxes(0, 1)[:, ::-1],
-    7: lambda stored: stored.swapaxes(0, 1)[::-1, ::-1],
-    8: lambda stored: stored.swapaxes(0, 1)[::-1],
-}
-"""By the EXIF standard: where the stored row 0 and column 0 belong in the picture."""
-
-
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-@pytest.mark.parametrize("orientation", UPRIGHT)
-def test_image_is_turned_as_its_exif_says(photo: Image.Image, orientation: int, kind: str) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    stored = pixels(encoded(photo, kind))
-    assert np.array_equal(pixels(encoded(photo, kind, exif=exif)), UPRIGHT[orientation](stored))
-
-
-@pytest.mark.parametrize("orientation", [0, 9, 6000])
-def test_orientation_without_meaning_leaves_the_image_as_it_is(
-    photo: Image.Image, orientation: int
-) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    assert np.array_equal(pixels(encoded(photo, "PNG", exif=exif)), np.asarray(photo))
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0garbage!", b"Exif\0\0MM\0*\0\0\xff\xff"])
-def test_broken_exif_does_not_cost_the_image(photo: Image.Image, exif: bytes) -> None:
-    assert np.array_equal(pixels(encoded(photo, "PNG", exif=exif)), np.asarray(photo))
-
-
-def test_grey_becomes_equal_channels(photo: Image.Image) -> None:
-    for kind in ("JPEG", "PNG"):
-        values = pixels(encoded(photo.convert("L"), kind))
-        assert np.array_equal(values, np.repeat(values[..., :1], 3, axis=2))
-
-
-def test_sixteen_bit_grey_is_scaled_and_not_clipped() -> None:
-    values = np.array([[0, 256, 32768, 65535]], dtype=np.uint16)
-    assert pixels(encoded(Image.fromarray(values), "PNG"))[0, :, 0].tolist() == [0, 1, 128, 255]
-
-
-@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
-def test_what_is_transparent_shows_white(mode: str) -> None:
-    image = Image.new("RGBA", (3, 1), (10, 10, 10, 255))
-    image.putpixel((1, 0), (10, 10, 10, 0))
-    content = encoded(image.convert(mode), "PNG")
-    assert pixels(content)[0].tolist() == [[10] * 3, [255] * 3, [10] * 3]
-
-
-def test_half_transparent_pixel_lies_half_way_to_white() -> None:
-    content = encoded(Image.new("RGBA", (1, 1), (0, 100, 200, 128)), "PNG")
-    assert np.allclose(pixels(content)[0, 0], [127, 177, 227], atol=1)
-
-
-def test_palette_becomes_its_colours(photo: Image.Image) -> None:
-    few = photo.quantize(16)
-    assert np.array_equal(pixels(encoded(few, "PNG")), np.asarray(few.convert("RGB")))
-
-
-@pytest.mark.parametrize(
-    ("inks", "colour"), [((0, 0, 0, 0), 255), ((0, 0, 0, 255), 0), ((255, 255, 255, 0), 0)]
-)
-def test_cmyk_jpeg_becomes_rgb(inks: tuple[int, ...], colour: int) -> None:
-    content = encoded(Image.new("CMYK", (8, 8), inks), "JPEG")
-    assert np.allclose(pixels(content), colour, atol=2)
-
-
-def test_content_that_is_cut_off_is_told_as_truncated(photo: Image.Image) -> None:
-    for kind in ("JPEG", "PNG"):
-        content = encoded(photo, kind)
-        assert reason(content[: len(content) // 2]) == f"is a truncated {kind}"
-
-
-def test_content_that_is_damaged_is_told_as_broken(photo: Image.Image) -> None:
-    content = encoded(photo, "PNG")
-    middle = len(content) // 2
-    assert reason(content[:middle] + b"\0" * 100 + content[middle + 100 :]) == "is a broken PNG"
-    assert reason(b"\xff\xd8\xff and then only words") == "is a broken JPEG"
-
-
-@pytest.mark.parametrize(
-    ("content", "told"),
-    [
-        (b"", "is empty"),
-        (b"just words", "is no image: neither JPEG nor PNG"),
-        (b"<!DOCTYPE html><html>", "is a web page or other text; this version reads JPEG and PNG"),
-        (encoded(Image.new("P", (4, 4)), "GIF"), "is a GIF; this version reads JPEG and PNG"),
-        (encoded(Image.new("L", (4, 4)), "TIFF"), "is a TIFF; this version reads JPEG and PNG"),
-        (encoded(Image.new("RGB", (4, 4)), "BMP"), "is a BMP; this version reads JPEG and PNG"),
-        (b"RIFF\x1a\0\0\0WEBPVP8 ", "is a WebP; this version reads JPEG and PNG"),
-    ],
-)
-def test_other_contents_are_told_by_what_they_are(content: bytes, told: str) -> None:
-    assert reason(content) == told
-
-
-def test_reason_is_the_same_in_every_process(photo: Image.Image) -> None:
-    rng = np.random.default_rng(1)
-    for kind in ("JPEG", "PNG"):
-        for _ in range(100):
-            content = bytearray(encoded(photo.resize((9, 9)), kind))
-            for place in rng.integers(0, len(content), 9):
-                content[place] ^= 0x55
-            found = outcome(bytes(content))
-            assert " at 0x" not in found
-
-
-def outcome(content: bytes) -> str:
-    """Why a content is unreadable, or nothing; any other exception would end a run."""
-    try:
-        upright_rgb(content)
-    except Unreadable as error:
-        return error.reason
-    return ""
-
-
-def test_more_than_200_megapixels_are_refused_before_decoding() -> None:
-    assert reason(bare_png(20_000, 10_001)) == "has 20000 x 10001 pixels, over 200 megapixels"
-
-
-def test_200_megapixels_are_decoded_without_a_warning() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert reason(bare_png(20_000, 10_000)) == "is a truncated PNG"  # so it was tried
-
-
-def test_lack_of_memory_is_not_blamed_on_the_image(
-    photo: Image.Image, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def load(self: PngImageFile) -> None:
-        raise MemoryError
-
-    monkeypatch.setattr(PngImageFile, "load", load)
-    with pytest.raises(MemoryError):
-        upright_rgb(encoded(photo, "PNG"))
-
-
-def test_threads_decode_alike(photo: Image.Image) -> None:
-    contents = [encoded(photo.rotate(angle), "JPEG") for angle in range(20)]
-    alone = [pixels(content) for content in contents]
-    with ThreadPoolExecutor(4) as threads:
-        together = list(threads.map(pixels, contents))
-    assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -11,13 +12,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from trainer.arrays import ByteArray, IntArray
 from trainer.config import Data
-from trainer.data import plan as module
-from trainer.data.index import ENTRY_BYTES, STATE_BYTES, Index, state
+from trainer.data.index import ENTRY_BYTES, STATE_BYTES, Index, digest, state
 from trainer.data.plan import Plan, make_plan
 from trainer.errors import Stopped
 from trainer.progress import Progress
@@ -223,16 +224,15 @@ def test_file_changed_just_before_it_was_hashed_is_hashed_again(
 def test_file_changed_while_it_was_hashed_is_not_remembered(
     photos: Path, cache: Path, plan: MakePlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hash_or_reason = module.hash_or_reason
 
-    def meanwhile_changed(path: Path) -> bytes | str:
-        content = hash_or_reason(path)
-        if path == photos / "a" / "1":
-            path.write_bytes(b"other content")
+    def meanwhile_changed(file: BinaryIO) -> bytes:
+        content = digest(file)
+        if content == hashlib.sha256(b"content of a/1").digest():
+            (photos / "a" / "1").write_bytes(b"other content")
         return content
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "hash_or_reason", meanwhile_changed)
+        patch.setattr("trainer.data.plan.digest", meanwhile_changed)
         first = plan()
     index = Index(cache, photos)
     index.read()
@@ -257,13 +257,29 @@ def test_content_that_changed_behind_its_state_is_told_by_verify(
 def test_unreadable_file_is_not_remembered(
     photos: Path, plan: MakePlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(path: Path) -> str:
-        return "cannot be read: Input/output error"
+    def refuse(file: BinaryIO) -> bytes:
+        raise OSError(errno.EBADMSG, "Bad message")
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "hash_or_reason", refuse)
-        assert len(plan().bad) == 6
+        patch.setattr("trainer.data.plan.digest", refuse)
+        assert {file.reason for file in plan().bad} == {"cannot be read: Bad message"}
     assert not plan().bad
+
+
+def test_file_that_can_be_read_again_soon_is_no_bad_file(
+    plan: MakePlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed: list[BinaryIO] = []
+
+    def fail_once(file: BinaryIO) -> bytes:
+        if not failed:
+            failed.append(file)
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return digest(file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("trainer.data.plan.digest", fail_once)
+        assert not plan().bad
 
 
 @pytest.mark.parametrize("damage", ["cut short", "empty", "one bit", "other layout"])
@@ -379,18 +395,17 @@ def test_cache_that_cannot_be_written_ends_no_plan(
 def test_stop_keeps_what_was_hashed(
     photos: Path, plan: MakePlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hash_or_reason = module.hash_or_reason
     stopped = Alone()
     seen = []
 
-    def then_stop(path: Path) -> bytes | str:
-        seen.append(path)
+    def then_stop(file: BinaryIO) -> bytes:
+        seen.append(file)
         if len(seen) == 2:
             stopped.ask_to_stop()
-        return hash_or_reason(path)
+        return digest(file)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "hash_or_reason", then_stop)
+        patch.setattr("trainer.data.plan.digest", then_stop)
         with pytest.raises(Stopped):
             plan(world=stopped)
     with openings(photos) as opened:

@@ -123,17 +123,18 @@ ITEMS = Items(
 
 
 def test_manifest_has_each_readable_file_once_in_path_order(tmp_path: Path) -> None:
-    write_manifest(tmp_path / "m.csv", ITEMS, [Dealt("test", "training"), Dealt("validation", "")])
+    dealt = [Dealt("test", "training"), Dealt("validation", "", given=True)]
+    write_manifest(tmp_path / "m.csv", ITEMS, dealt)
     with open(tmp_path / "m.csv", newline="", encoding="utf-8") as file:
         one, two, three = (sha256(number).hex() for number in (1, 2, 3))
         assert list(csv.reader(file)) == [
-            ["path", "label", "sha256", "group", "split", "moved"],
-            ["a/2", "a", three, "", "conflict", ""],
-            ["a/g_nohash_1", "a", two, "a/g", "validation", ""],
-            ["b/1", "b", one, "", "test", "training"],
-            ["b/2", "b", three, "", "conflict", ""],
-            ["b/3", "b", one, "", "test", "training"],
-            ["b/9", "b", one, "", "test", "training"],
+            ["path", "label", "sha256", "group", "split", "moved", "given"],
+            ["a/2", "a", three, "", "conflict", "", ""],
+            ["a/g_nohash_1", "a", two, "a/g", "validation", "", "validation"],
+            ["b/1", "b", one, "", "test", "training", ""],
+            ["b/2", "b", three, "", "conflict", "", ""],
+            ["b/3", "b", one, "", "test", "training", ""],
+            ["b/9", "b", one, "", "test", "training", ""],
         ]
 
 
@@ -147,8 +148,8 @@ def test_quarantine_has_each_bad_file_with_its_reason_in_path_order(tmp_path: Pa
 
 
 def test_groups_have_each_item_once_with_its_unit(tmp_path: Path) -> None:
-    write_groups(tmp_path / "g.csv", ITEMS.items)
     one, two = sha256(1).hex(), sha256(2).hex()
+    write_groups(tmp_path / "g.csv", ITEMS.items, [one, "a/g"])
     assert read_csv(tmp_path / "g.csv") == [
         {"sha256": one, "path": "b/1", "label": "b", "unit": one},
         {"sha256": two, "path": "a/g_nohash_1", "label": "a", "unit": "a/g"},

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from trainer.arrays import IntArray
 from trainer.data.duplicates import Item, gather_items
-from trainer.data.images import list_source
-from trainer.data.index import digest
+from trainer.data.source import Source, list_names
 from trainer.data.split import Dealt, deal, deal_folds, fold_count, position
 from trainer.errors import DATA, DataError
 
@@ -36,6 +36,11 @@ def some(count: int, label: str, groups: int = 0) -> list[Item]:
         group = f"{label}/{number % groups}" if groups and number >= count // 2 else ""
         items.append(Item(content, f"{label}/{number}", label, group, ()))
     return items
+
+
+def fold(items: Sequence[Item], folds: int) -> IntArray:
+    """Folds where no two items are near-duplicates."""
+    return deal_folds(items, [item.dealt_with for item in items], folds)
 
 
 def sets(items: Sequence[Item], validation: float = 0.1, test: float = 0.1) -> list[str]:
@@ -75,8 +80,9 @@ def test_low_places_test_the_next_validate_and_the_rest_train() -> None:
 
 
 def folder_sets(root: Path) -> dict[bytes, Dealt]:
-    files = list_source(root, (), "data.images").files
-    items = gather_items(files, [digest(root / file.path) for file in files]).items
+    files = list_names(Source(root, "data.images", "folder")).files
+    contents = [(root / file.path).read_bytes() for file in files]
+    items = gather_items(files, [hashlib.sha256(content).digest() for content in contents]).items
     return dict(zip((i.digest for i in items), deal(items, 0.2, 0.2, "data.images"), strict=True))
 
 
@@ -121,7 +127,7 @@ def test_group_is_never_split() -> None:
     items = some(300, "a", groups=30) + some(12, "b", groups=4)
     found = defaultdict(set)
     for item, dealt in zip(items, deal(items, 0.3, 0.3, "data.images"), strict=True):
-        found[item.unit].add((dealt.set, dealt.moved))
+        found[item.dealt_with].add((dealt.set, dealt.moved))
     assert {len(group) for group in found.values()} == {1}
 
 
@@ -238,36 +244,76 @@ def test_three_groups_are_needed_with_fewer_sets_too(validation: float, test: fl
         deal(some(2, "few") + some(9, "good"), validation, test, "data.images")
 
 
+# Sets that a manifest names
+
+
+def wished(place: float, label: str, *wish: str, group: str = "") -> Item:
+    return replace(at(place, label, group and f"{place}"), sets=frozenset(wish), group=group)
+
+
+def test_set_of_a_manifest_wins_and_repairs_leave_it() -> None:
+    items = [wished(0.01, "a", "training"), *(at(place) for place in (0.5, 0.6, 0.7))]
+    assert repaired(items) == [
+        "training",
+        "test (training)",
+        "validation (training)",
+        "training",
+    ]
+
+
+def test_rest_of_a_group_follows_the_one_whose_set_is_named() -> None:
+    pair = [wished(0.5, "a", "test", group="g"), wished(0.6, "a", group="g")]
+    items = [*pair, *(at(place) for place in (0.3, 0.4, 0.7))]
+    assert sets(items)[:2] == ["test", "test"]
+
+
+def test_group_under_two_named_sets_is_refused() -> None:
+    pair = [wished(0.5, "a", "test", group="g"), wished(0.6, "a", "training", group="g")]
+    with pytest.raises(DataError, match=r"1 groups stand under two sets, such as g of a/0\.5"):
+        deal([*pair, *some(9, "b")], 0.1, 0.1, "data.images")
+
+
+def test_where_all_is_named_the_sets_are_those_that_are_named() -> None:
+    items = [wished(place, "a", wish) for place, wish in ((0.01, "training"), (0.5, "test"))]
+    assert sets(items) == ["training", "test"]
+
+
+def test_class_that_lacks_a_set_where_all_is_named_is_told() -> None:
+    items = [wished(place, "a", wish) for place, wish in ((0.01, "training"), (0.5, "test"))]
+    with pytest.raises(DataError, match=r"b \(1\); each needs 2"):
+        deal([*items, wished(0.5, "b", "training")], 0.1, 0.1, "data.images")
+
+
 # Folds
 
 
 def test_units_are_dealt_in_turn_by_class_and_place_going_on_between_classes() -> None:
     a = [at(place, "a") for place in (0.5, 0.1, 0.9)]
     b = [at(place, "b") for place in (0.8, 0.2)]
-    assert deal_folds([*b, *a], folds=2).tolist() == [0, 1, 1, 0, 0]
+    assert fold([*b, *a], folds=2).tolist() == [0, 1, 1, 0, 0]
 
 
 def test_unit_of_two_classes_is_dealt_with_its_first() -> None:
     shared = in_group(group_at(0.5, 0.6), "b", "a")
     rest = [at(0.1, "a"), at(0.9, "a"), at(0.1, "b")]
-    assert deal_folds([*shared, *rest], folds=5).tolist() == [1, 1, 0, 2, 3]
+    assert fold([*shared, *rest], folds=5).tolist() == [1, 1, 0, 2, 3]
 
 
 def test_folds_differ_by_one_unit_at_most_and_split_none() -> None:
     items = some(103, "a") + some(60, "b", groups=13)
-    folds = deal_folds(items, folds=10)
-    units = {item.unit: fold for item, fold in zip(items, folds, strict=True)}
-    assert [units[item.unit] for item in items] == folds.tolist()
+    folds = fold(items, folds=10)
+    units = {item.dealt_with: place for item, place in zip(items, folds, strict=True)}
+    assert [units[item.dealt_with] for item in items] == folds.tolist()
     sizes = np.bincount(list(units.values()))
     assert (len(sizes), sizes.max() - sizes.min()) == (10, 1)
 
 
 def test_folds_do_not_depend_on_the_order_or_the_paths_of_items() -> None:
     items = some(50, "a") + some(50, "b")
-    folds = dict(zip((i.digest for i in items), deal_folds(items, folds=7), strict=True))
+    folds = dict(zip((i.digest for i in items), fold(items, folds=7), strict=True))
     moved = [replace(item, path=f"{item.label}/new/{n}") for n, item in enumerate(items)]
     random.Random(0).shuffle(moved)
-    assert {i.digest: f for i, f in zip(moved, deal_folds(moved, 7), strict=True)} == folds
+    assert {i.digest: f for i, f in zip(moved, fold(moved, 7), strict=True)} == folds
 
 
 @pytest.mark.parametrize(
@@ -277,4 +323,4 @@ def test_folds_are_as_many_as_asked_or_as_there_are_units_and_off_below_four(
     units: int, asked: int, count: int
 ) -> None:
     items = some(units * 2, "a", groups=units)[units:]
-    assert fold_count(items, asked) == count
+    assert fold_count([item.dealt_with for item in items], asked) == count

@@ -26,6 +26,11 @@ def row(number: int) -> Float32Array:
     return np.arange(number, number + FEATURES, dtype=np.float32)
 
 
+def dhash(number: int) -> int | None:
+    """Large ones, 0, and none."""
+    return None if number % 3 == 2 else number * ((1 << 64) // 10)
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Cache:
     cache = Cache(tmp_path, "f" * 64, FEATURES)
@@ -36,7 +41,7 @@ def store(tmp_path: Path) -> Cache:
 def fill(store: Cache, numbers: range) -> None:
     writer = ShardWriter(store)
     for number in numbers:
-        writer.add(digest(number), row(number))
+        writer.add(digest(number), row(number), dhash(number))
     writer.commit()
 
 
@@ -52,10 +57,35 @@ def test_rows_come_back_bit_for_bit_in_the_order_asked(store: Cache) -> None:
     assert rows.tobytes() == np.array([row(number) for number in wanted]).tobytes()
 
 
+def test_hashes_come_back_in_the_order_asked_and_none_where_there_is_none(store: Cache) -> None:
+    fill(store, range(5))
+    writer = ShardWriter(store)
+    writer.add_unreadable(digest(50), "is empty")
+    writer.commit()
+    fill(store, range(5, 9))
+    wanted = [8, 0, 60, 2, 6, 50, 3]  # 60 is unknown, 50 unreadable
+    hashes, hashed = read(store).hashes(digest(number) for number in wanted)
+    assert hashes.dtype == np.uint64
+    assert hashed.tolist() == [False, True, False, False, True, False, True]
+    assert hashes.tolist() == [0, 0, 0, 0, dhash(6), 0, dhash(3)]
+
+
+def test_hashes_of_nothing_are_none(store: Cache) -> None:
+    hashes, hashed = read(store).hashes([])
+    assert (len(hashes), len(hashed)) == (0, 0)
+
+
+def test_shards_of_an_earlier_version_are_left_alone_without_a_warning(store: Cache) -> None:
+    (store.folder / "host-1-1-0.shard").write_bytes(b"RETRAIN1")
+    progress = Progress()
+    read(store, progress)
+    assert progress.warnings == []
+
+
 def test_digests_that_end_in_zero_bytes_are_kept_whole(store: Cache) -> None:
     writer = ShardWriter(store)
-    writer.add(b"\1" * 30 + b"\0\0", row(1))
-    writer.add(bytes(32), row(2))
+    writer.add(b"\1" * 30 + b"\0\0", row(1), None)
+    writer.add(bytes(32), row(2), None)
     writer.commit()
     rows = store.read_rows(read(store), [bytes(32), b"\1" * 30 + b"\0\0"])
     assert rows.tolist() == [row(2).tolist(), row(1).tolist()]
@@ -72,7 +102,7 @@ def test_unreadable_content_is_kept_with_its_reason(store: Cache) -> None:
 
 def test_open_shard_is_invisible_until_it_is_committed(store: Cache) -> None:
     writer = ShardWriter(store)
-    writer.add(digest(1), row(1))
+    writer.add(digest(1), row(1), None)
     assert digest(1) not in read(store)
     writer.commit()
     assert digest(1) in read(store)
@@ -87,10 +117,10 @@ def test_rows_are_committed_after_5_seconds_then_at_growing_intervals(
     committed = []
     for second in range(100):
         now = 100.0 + second
-        writer.add(digest(second), row(second))
-        before = len(list(store.folder.glob("*.shard")))
+        writer.add(digest(second), row(second), None)
+        before = len(list(store.folder.glob("*.shard2")))
         writer.commit_if_due()
-        if len(list(store.folder.glob("*.shard"))) > before:
+        if len(list(store.folder.glob("*.shard2"))) > before:
             committed.append(second)
     assert committed == [5, 15, 35, 65, 95]
 
@@ -99,7 +129,7 @@ def test_rows_are_committed_after_5_seconds_then_at_growing_intervals(
 def test_damaged_shard_is_passed_over_with_a_warning(store: Cache, place: str) -> None:
     fill(store, range(3))
     fill(store, range(3, 6))
-    path = sorted(store.folder.glob("*.shard"))[0]
+    path = sorted(store.folder.glob("*.shard2"))[0]
     content = bytearray(path.read_bytes())
     if place == "end":
         del content[-1]
@@ -115,7 +145,7 @@ def test_damaged_shard_is_passed_over_with_a_warning(store: Cache, place: str) -
 
 def test_changed_bottleneck_is_noticed(store: Cache) -> None:
     fill(store, range(3))
-    (path,) = store.folder.glob("*.shard")
+    (path,) = store.folder.glob("*.shard2")
     assert [shard.sound() for shard in read(store).shards_of([digest(0)])] == [True]
     content = bytearray(path.read_bytes())
     content[-2] ^= 1
@@ -127,14 +157,14 @@ def test_shard_of_another_fingerprint_is_not_mistaken(store: Cache, tmp_path: Pa
     fill(store, range(3))
     other = Cache(tmp_path, "e" * 64, FEATURES)
     other.create()
-    for path in store.folder.glob("*.shard"):
+    for path in store.folder.glob("*.shard2"):
         path.rename(other.folder / path.name)
     assert digest(0) not in other.read_index(Progress())
 
 
 def test_temporary_file_of_a_killed_writer_is_never_read(store: Cache) -> None:
     fill(store, range(3))
-    (path,) = store.folder.glob("*.shard")
+    (path,) = store.folder.glob("*.shard2")
     path.rename(path.with_name(f".{path.name}.host.1.tmp"))
     assert digest(0) not in read(store)
 
@@ -156,7 +186,7 @@ def test_shard_of_unreadable_contents_alone_stands_between_others(store: Cache) 
         if number == 1:
             writer.add_unreadable(digest(99), "is empty")
         else:
-            writer.add(digest(number), row(number))
+            writer.add(digest(number), row(number), dhash(number))
         writer.commit()
     rows = store.read_rows(read(store), [digest(2), digest(0)])
     assert rows.tolist() == [row(2).tolist(), row(0).tolist()]

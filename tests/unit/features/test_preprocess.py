@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from trainer.arrays import ByteArray
-from trainer.data.decode import decoding_bytes, upright_rgb
-from trainer.features.preprocess import DRAFT, pixels
+from trainer.data.decode import Picture, upright_rgb
+from trainer.data.near_duplicates import difference_hash
+from trainer.features.preprocess import DRAFT, Decoded, decode
 
 LARGEST_MEAN_DIFFERENCE = 1.5
 """Grey levels by which decoding at a reduced size may change the network's input, in the mean."""
@@ -19,6 +20,10 @@ def jpeg(values: ByteArray, **options: object) -> bytes:
     content = io.BytesIO()
     Image.fromarray(values).save(content, "JPEG", quality=90, **options)
     return content.getvalue()
+
+
+def decoded(content: bytes, side: int) -> Decoded:
+    return decode(Picture(io.BytesIO(content), DRAFT * side), side)
 
 
 def noise() -> ByteArray:
@@ -40,14 +45,14 @@ def stripes() -> ByteArray:
 def test_reduced_decoding_changes_the_input_by_little(draw: object, side: int) -> None:
     content = jpeg(draw())  # type: ignore[operator]
     whole = upright_rgb(content).resize((side, side), Image.Resampling.BILINEAR)
-    difference = np.abs(pixels(content, side).astype(int) - np.asarray(whole).astype(int))
+    difference = np.abs(decoded(content, side).pixels.astype(int) - np.asarray(whole).astype(int))
     assert 0 < difference.mean() <= LARGEST_MEAN_DIFFERENCE
 
 
 def test_photograph_less_than_four_times_the_side_is_decoded_whole() -> None:
     content = jpeg(noise()[: 4 * 299 - 1])
     whole = upright_rgb(content).resize((299, 299), Image.Resampling.BILINEAR)
-    assert np.array_equal(pixels(content, 299), np.asarray(whole))
+    assert np.array_equal(decoded(content, 299).pixels, np.asarray(whole))
 
 
 def test_reduced_photograph_is_turned_upright_too() -> None:
@@ -55,14 +60,12 @@ def test_reduced_photograph_is_turned_upright_too() -> None:
     values[:1200] = 255  # the upper half, once it is turned by 180 degrees, is the lower one
     exif = Image.Exif()
     exif[0x0112] = 3
-    result = pixels(jpeg(values, exif=exif.tobytes()), 299)
+    result = decoded(jpeg(values, exif=exif.tobytes()), 299).pixels
     assert result[:140].max() < 10
     assert result[160:].min() > 245
 
 
-def test_memory_for_decoding_is_foreseen_from_the_header() -> None:
-    plain = decoding_bytes(io.BytesIO(jpeg(noise())), DRAFT * 299)
-    progressive = decoding_bytes(io.BytesIO(jpeg(noise(), progressive=True)), DRAFT * 299)
-    assert plain == 16 * 1000 * 750
-    assert progressive == plain + 6 * 2000 * 1500
-    assert decoding_bytes(io.BytesIO(b"no picture"), 1) == 0
+def test_hash_is_that_of_the_picture_as_it_was_decoded() -> None:
+    content = jpeg(edges())
+    assert decoded(content, 299).dhash == difference_hash(upright_rgb(content, DRAFT * 299))
+    assert decoded(jpeg(np.full((50, 50, 3), 7, np.uint8)), 299).dhash is None

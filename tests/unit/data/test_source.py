@@ -192,7 +192,7 @@ def test_manifest_of_a_spreadsheet_is_read(folder: Path) -> None:
 
 def test_every_wrong_row_is_told_by_line_and_at_most_ten(folder: Path) -> None:
     rows = [f"{name},{name[0]},," for name in NAMES]
-    rows += ["a/5,,,", ",a,,", "a/6,a,,trian", "a/7,a", "a/1,a,,", "a/deep/../1,a,,"]
+    rows += ["a/5,,,", ",a,,", "a/6,a,,trainingg", "a/7,a", "a/1,a,,", "a/deep/../1,a,,"]
     told = refusal(manifest(folder, *rows, header="path,label,group,split"))
     assert "6 wrong rows: line 10: no label for a/5; line 11: no path; line 12: split" in told
     assert "line 13: 2 fields, not 4; line 14: a/1 stands in line 2 already; line 15: a/1" in told

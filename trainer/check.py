@@ -143,15 +143,22 @@ def _print_table(dataset: Dataset, plan: Plan) -> None:
     for label in dataset.classes:
         print("  ".join(f"{counts[label, name]:10,}" for name in sets) + f"  {visible(label)}")
     found = dataset.summary()
+    print(f"{found['images']:,} files can be read; {found['quarantined']:,} cannot be used")
+    near = found["near_duplicates"]
     print(
-        f"{found['images']:,} files can be read; {found['duplicates']:,} are there twice, "
-        f"{found['conflicts']:,} lie under two labels, {found['quarantined']:,} cannot be used"
+        f"copies of another: {found['duplicates']:,}; under two labels: {found['conflicts']:,}"
+        + ("" if near is None else f"; nearly like another: {near:,}")
     )
-    if found["near_duplicates"]:
-        print(f"{found['near_duplicates']:,} are nearly the same as another (groups.csv of a run)")
-    for file in sorted(dataset.bad, key=lambda file: file.path)[:MOST_SHOWN]:
-        print(f"  {visible(file.path)} {file.reason}")
-    if len(dataset.bad) > MOST_SHOWN:
-        print(f"  and {len(dataset.bad) - MOST_SHOWN:,} more")
+    bad = sorted((file.path, file.reason) for file in dataset.bad)
+    _print_some([f"{visible(path)} {reason}" for path, reason in bad])
+    torn = dataset.gathered.conflicts
+    _print_some([f"{visible(file.path)} lies under another label too" for file, _ in torn])
     if plan.outside:
         print(f"{plan.outside:,} files or links lie in no class folder and are passed over")
+
+
+def _print_some(lines: Sequence[str]) -> None:
+    for line in lines[:MOST_SHOWN]:
+        print(f"  {line}")
+    if len(lines) > MOST_SHOWN:
+        print(f"  and {len(lines) - MOST_SHOWN:,} more")

@@ -436,13 +436,22 @@ def test_check_tells_what_each_class_gives_to_each_set(retrain: Retrain) -> None
     Path("texts/stray.txt").touch()
     answer = retrain("check", "texts", "data.bottlenecks=texts")
     assert answer.code == DONE
-    head, first, second, summary, outside = answer.out.splitlines()
+    head, first, second, readable, copies, outside = answer.out.splitlines()
     assert head.split() == ["training", "validation", "test", "class"]
     *counts, label = first.split()
     assert (sum(map(int, counts)), label) == (30, "a")
     assert second.split()[-1] == "bb"
-    assert summary.startswith("51 files can be read; 1 are there twice, 0 lie under two labels, 0 ")
+    assert readable == "51 files can be read; 0 cannot be used"
+    assert copies == "copies of another: 1; under two labels: 0"
     assert outside.startswith("1 files or links lie in no class folder")
+
+
+def test_check_names_the_files_of_a_conflict(retrain: Retrain) -> None:
+    fill("texts", a=30, b=20)
+    shutil.copy("texts/a/1.txt", "texts/b/same.txt")
+    told = retrain("check", "texts", "data.bottlenecks=texts").out
+    assert "under two labels: 2" in told
+    assert "  a/1.txt lies under another label too\n  b/same.txt lies under" in told
 
 
 @pytest.mark.parametrize(

@@ -128,17 +128,28 @@ class Patience:
         """Read, at most four times.
 
         Raises:
-            OSError: Of the last try.
+            OSError: Of the last try; its words say how many there were, if several.
         """
-        for pause in PAUSES:
+        tried = 0
+        while True:
+            tried += 1
             try:
                 return read()
             except OSError as error:
-                if error.errno not in PASSING or self._left < pause:
-                    raise
-            self._left -= pause
-            time.sleep(pause)
-        return read()
+                if not self._pause(error, tried):
+                    raise error if tried == 1 else _tried(tried, error) from None
+
+    def _pause(self, error: OSError, tried: int) -> bool:
+        """Wait before the next try; not where there shall be none."""
+        if error.errno not in PASSING or tried > len(PAUSES) or self._left < PAUSES[tried - 1]:
+            return False
+        self._left -= PAUSES[tried - 1]
+        time.sleep(PAUSES[tried - 1])
+        return True
+
+
+def _tried(times: int, error: OSError) -> OSError:
+    return OSError(error.errno, f"{error.strerror} (tried {times} times)")
 
 
 patiently = Patience()

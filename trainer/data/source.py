@@ -77,13 +77,12 @@ def open_source(data: Data) -> Source:
     """See which kind of source the configuration names.
 
     Raises:
-        DataError: It is a compressed archive.
+        DataError: It is a compressed archive, or cannot be read.
     """
     path, key = data.source, data.source_key
     if not path.is_file():
         return Source(path, key, "folder")
-    with open(path, "rb") as file:
-        start = file.read(512)
+    start = _start(path, key)
     packed = [name for magic, name in PACKED.items() if start.startswith(magic)]
     if packed:
         raise DataError(
@@ -92,6 +91,15 @@ def open_source(data: Data) -> Source:
         )
     tar = start[257:262] == b"ustar" or path.suffix == ".tar"
     return Source(path, key, "archive" if tar else "manifest")
+
+
+def _start(path: Path, key: str) -> bytes:
+    """The bytes that tell what a file is."""
+    try:
+        with Place(os.fspath(path)).open() as file:
+            return file.read(512)
+    except OSError as error:
+        raise DataError(f"{key} {path}: cannot be read: {error.strerror}.") from None
 
 
 def list_enough(data: Data) -> tuple[Source, Listing]:

@@ -21,6 +21,7 @@ from trainer.data.images import (
     judged,
     no_status,
 )
+from trainer.data.place import patiently
 from trainer.errors import DataError
 
 
@@ -49,8 +50,7 @@ def list_folder(root: Path, key: str) -> Listing:
 def _scan(root: Path, folder: str, key: str) -> list[os.DirEntry[str]]:
     """Entries that are not passed over, by name, so that every file system gives one order."""
     try:
-        with os.scandir(root / folder) as entries:
-            kept = [entry for entry in entries if not hidden(entry.name)]
+        kept = [e for e in patiently(lambda: _entries(root / folder)) if not hidden(e.name)]
     except OSError as error:
         # Not for the quarantine: nobody knows how many files stay behind a closed door.
         found = {errno.ENOENT: "no such folder", errno.ENOTDIR: "is no folder"}
@@ -58,6 +58,11 @@ def _scan(root: Path, folder: str, key: str) -> list[os.DirEntry[str]]:
         todo = "Give a folder that holds one folder a class, all of them readable."
         raise DataError(f"{key} {root / folder}: {told}.", todo) from None
     return sorted(kept, key=attrgetter("name"))
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return list(entries)
 
 
 def _walk(root: Path, label: str, key: str) -> Iterator[SourceFile | BadFile]:

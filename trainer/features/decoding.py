@@ -90,7 +90,6 @@ class _Server:
         self._answers = answers
         self._cpu_seconds = cpu_seconds
         self._asked = False
-        self._tries = 0
 
     def serve(self) -> None:
         """Answer until the parent is gone."""
@@ -109,8 +108,7 @@ class _Server:
         except _Changed:
             self._send(CHANGED)
         except OSError as error:
-            often = f" (tried {self._tries} times)" if self._tries > 1 else ""
-            self._say(UNREAD, f"{error.strerror or error}{often}", error.errno or errno.EIO)
+            self._say(UNREAD, error.strerror or str(error), error.errno or errno.EIO)
         except MemoryError:
             self._say(UNREAD, os.strerror(errno.ENOMEM), errno.ENOMEM)
         except Exception:
@@ -120,7 +118,7 @@ class _Server:
             self._send(PIXELS, decoded.pixels.data.cast("B"), decoded.dhash or 0, hashed)
 
     def _decode(self, place: Place, side: int, digest: bytes | None) -> Decoded:
-        self._asked, self._tries = False, 0
+        self._asked = False
         content = patiently(lambda: self._read(place, side))
         if digest is not None and hashlib.sha256(content).digest() != digest:
             raise _Changed
@@ -130,7 +128,6 @@ class _Server:
             return decode(picture, side)
 
     def _read(self, place: Place, side: int) -> bytes:
-        self._tries += 1
         with place.open() as file:
             size = os.fstat(file.fileno()).st_size if place.length < 0 else place.length
             if size > MOST_BYTES:

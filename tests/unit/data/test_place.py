@@ -75,3 +75,8 @@ def test_pauses_are_bounded_in_all(pauses: list[float]) -> None:
         with pytest.raises(PermissionError):
             patience(Failing(9, errno.EACCES))
     assert 8 < sum(pauses) <= 10
+
+
+def test_last_error_says_how_often_it_was_tried(pauses: list[float]) -> None:
+    with pytest.raises(PermissionError, match=r"denied \(tried 4 times\)"):
+        Patience()(Failing(9, errno.EACCES))

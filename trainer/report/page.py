@@ -150,13 +150,15 @@ def _confusion(source: tables.Source, classes: list[str]) -> Results:
 
 
 def _given(run: RunDir, results: Results) -> Results:
-    given = tables.given(_rows(run.manifest))
+    manifest = _rows(run.manifest)
+    given = tables.given(manifest)
     classes = (results.get("data") or {}).get("classes") or []
     return {
         "given": given,
         "class_sets": tables.excerpt(tables.class_sets(given, classes)),
         "copies": tables.excerpt(given.copies),
         "conflicts": tables.excerpt(given.conflicts),
+        "alike": tables.excerpt(tables.alike(_rows(run.groups), manifest)),
         "quarantine": tables.excerpt(_rows(run.quarantine)),
     }
 

@@ -8,7 +8,7 @@ only sums up; everything else stands in the results.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -246,3 +246,36 @@ def class_sets(given: Given, classes: list[str]) -> list[tuple[str, list[int]]]:
     if not given.items:
         return []
     return [(label, [given.items[label, each] for each in SETS]) for label in classes]
+
+
+@dataclass(frozen=True)
+class Alike:
+    """Items that near-duplicates join."""
+
+    rows: Rows
+    """Of groups.csv, with `split` added."""
+
+    @property
+    def labels(self) -> int:
+        """How many labels they have; with several, one is probably wrong."""
+        return len({row["label"] for row in self.rows})
+
+
+def alike(groups: Rows, manifest: Rows) -> list[Alike]:
+    """Units that are more than a group, those with several labels first.
+
+    Args:
+        groups: The rows of groups.csv.
+        manifest: Those of manifest.csv.
+    """
+    known = {row["sha256"]: row for row in manifest}
+    units: defaultdict[str, Rows] = defaultdict(list)
+    for row in groups:
+        if row["sha256"] in known:
+            units[row["unit"]].append(row | {"split": known[row["sha256"]]["split"]})
+    joined = []
+    for rows in units.values():
+        dealt_with = {known[row["sha256"]]["group"] or row["sha256"] for row in rows}
+        if len(dealt_with) > 1:
+            joined.append(Alike(rows))
+    return sorted(joined, key=lambda one: (-one.labels, one.rows[0]["path"]))

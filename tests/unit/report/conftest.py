@@ -221,4 +221,5 @@ def leave(tmp_path: Path) -> Callable[..., RunDir]:
 _HEADERS = {
     "manifest": ("path", "label", "sha256", "group", "split", "moved"),
     "quarantine": ("path", "bytes", "reason"),
+    "groups": ("sha256", "path", "label", "unit"),
 }

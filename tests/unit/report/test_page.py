@@ -195,6 +195,22 @@ def test_copies_and_conflicts_are_listed(two_classes: Results, draw: Draw) -> No
     assert {"a/1.jpg", "a/2.jpg", "a/3.jpg", "b/3.jpg"} <= page.isolated
 
 
+def test_near_duplicates_are_listed_with_a_word_on_labels_that_differ(
+    two_classes: Results, draw: Draw
+) -> None:
+    manifest = [
+        ("a/1.jpg", "house_with_pool", "01", "", "training", ""),
+        ("b/2.jpg", "house_without_pool", "02", "", "test", ""),
+    ]
+    groups = [
+        ("01", "a/1.jpg", "house_with_pool", "01"),
+        ("02", "b/2.jpg", "house_without_pool", "01"),
+    ]
+    page = draw(two_classes, manifest=manifest, groups=groups)
+    assert {"a/1.jpg", "b/2.jpg"} <= page.isolated
+    assert "labels differ" in page.source
+
+
 def _with_hostile_names(results: Results) -> Results:
     for key in ("headline", "cross_validation", "test", "validation"):
         results[key]["majority"]["label"] = HOSTILE

@@ -71,3 +71,27 @@ def test_effective_number_is_told_only_where_groups_make_it_smaller(
 
 def test_excerpt_says_how_many_rows_it_leaves_out() -> None:
     assert tables.excerpt(list(range(7)), most=5) == tables.Excerpt([0, 1, 2, 3, 4], 2)
+
+
+def _units(*rows: tuple[str, str, str, str]) -> list[tables.Alike]:
+    """Of items with these contents, labels, groups and units."""
+    manifest = [
+        {"path": one, "label": label, "sha256": one, "group": group, "split": "training"}
+        for one, label, group, _ in rows
+    ]
+    groups = [
+        {"sha256": one, "path": one, "label": label, "unit": unit} for one, label, _, unit in rows
+    ]
+    return tables.alike(groups, manifest)
+
+
+def test_units_of_several_items_are_alike_and_those_of_two_labels_come_first() -> None:
+    found = _units(
+        ("1", "a", "", "1"), ("2", "a", "", "1"), ("3", "a", "", "3"), ("4", "b", "", "3")
+    )
+    assert [[row["path"] for row in one.rows] for one in found] == [["3", "4"], ["1", "2"]]
+    assert [one.labels for one in found] == [2, 1]
+
+
+def test_group_by_itself_is_not_alike() -> None:
+    assert not _units(("1", "a", "g", "g"), ("2", "b", "g", "g"), ("3", "a", "", "3"))

@@ -39,6 +39,7 @@ def test_horovod_carries_the_same_bits_as_mpi(world: World) -> None:
     world(
         2,
         """
+import os
 rng = np.random.default_rng(world.rank)
 big = rng.integers(-2**61, 2**61, 5000)
 rows = rng.normal(size=(3 + world.rank, 4))
@@ -47,6 +48,13 @@ world.use_horovod()
 by_horovod = world.sum(big), world.gather(rows), world.share(rows), world.collect(rows.tobytes())
 for one, other in zip(by_mpi, by_horovod):
     assert np.array_equal(one, other)
+threads = lambda: len(os.listdir("/proc/self/task"))
+awake = threads()
+with world.horovod_at_rest():
+    assert threads() == awake - 1
+    assert np.array_equal(world.sum(big), by_mpi[0])
+assert np.array_equal(world.sum(big), by_mpi[0])
+assert threads() == awake
 """,
     )
 

@@ -20,7 +20,7 @@ import numpy as np
 from trainer.arrays import ByteArray, Float32Array
 from trainer.data.images import BadFile, SourceFile
 from trainer.features.cache import Cache, Known, ShardWriter
-from trainer.features.pipeline import Batch, Decoder, Locate, Work, decoded_batches
+from trainer.features.pipeline import Batch, Decoder, Work, decoded_batches
 from trainer.progress import Progress
 from trainer.world.comm import World
 
@@ -90,15 +90,15 @@ class Job:
     """What is to be computed, the same on every rank.
 
     Attributes:
-        locate: Where a file's content lies.
-        side: Pixels a side of the network's input.
+        decoder: Makes the network's input of files.
+        side: Pixels a side of that input.
         work: A file for each missing content.
         conflicts: Contents that do not count as items.
         size: Images in a batch.
         network: From a batch of pixels to bottlenecks.
     """
 
-    locate: Locate
+    decoder: Decoder
     side: int
     work: Work
     conflicts: set[bytes]
@@ -145,14 +145,14 @@ def compute(
     unread: list[BadFile] = []
     total = len(job.work)
     with (
+        world.horovod_at_rest(),
         world.queue(job.batches, BATCHES_AHEAD) as queue,
-        Decoder(job.locate, job.side, len(world.cores)) as decoder,
         _Saver(ShardWriter(cache)) as saver,
         progress.track("Bottlenecks", total) as track,
         closing(
             decoded_batches(
                 lambda: job.part(queue.take()),
-                decoder,
+                job.decoder,
                 BATCHES_AHEAD,
                 share.waited,
                 lambda: world.stop_requested,

@@ -73,11 +73,13 @@ def extract(plan: Plan, config: Config, cache: Path, world: World, progress: Pro
     settings = config.backbone
     world.on_root(lambda: NETWORKS[settings.name].cut_at(settings.layer))
     devices = _devices(config, world)
-    worker = _Worker(plan, config, cache, devices, world, progress)
-    worker.settle_precision()
-    worker.start_up()
-    ready = time.monotonic()
-    unread = worker.compute_missing()
+    side = NETWORKS[settings.name].side
+    with Decoder(plan.source.place, side, len(world.cores)) as decoder:
+        worker = _Worker(plan, config, cache, devices, decoder, world, progress)
+        worker.settle_precision()
+        worker.start_up()
+        ready = time.monotonic()
+        unread = worker.compute_missing()
     shares = world.collect(worker.share)
     return Extracted(
         network=worker.network,
@@ -120,6 +122,7 @@ class _Worker:
         config: Config,
         root: Path,
         devices: Sequence[Device],
+        decoder: Decoder,
         world: World,
         progress: Progress,
     ) -> None:
@@ -132,7 +135,7 @@ class _Worker:
         self.contents: Contents = distinct(plan.files, plan.digests)
         self.verdict: Verdict | None = None
         self._root = root
-        self._plan = plan
+        self._decoder = decoder
         self._world = world
         self._progress = progress
         self._started = False
@@ -173,14 +176,13 @@ class _Worker:
 
     def _check(self) -> Verdict:
         self._start()
-        with Decoder(self._plan.source.place, self.network.network.side, 1) as decoder:
 
-            def read(digest: bytes) -> ByteArray | None:
-                outcome = decoder.decode(self.contents.first[digest], digest)
-                return outcome.pixels if isinstance(outcome, Decoded) else None
+        def read(digest: bytes) -> ByteArray | None:
+            outcome = self._decoder.decode(self.contents.first[digest], digest)
+            return outcome.pixels if isinstance(outcome, Decoded) else None
 
-            digests = sorted(self.contents.first)
-            verdict = precision.check(self.network, digests, read, self.size, self._world)
+        digests = sorted(self.contents.first)
+        verdict = precision.check(self.network, digests, read, self.size, self._world)
         self._world.on_root(lambda: precision.keep_verdict(self.cache.folder, verdict))
         return verdict
 
@@ -194,6 +196,7 @@ class _Worker:
             f"(ranks: {self._world.size}, {self.network.precision})"
         )
         self._world.on_root(self.cache.create)
+        self._decoder.prepare()
         self.network.set_up()
         self._world.use_horovod()
         self._world.agree()
@@ -212,7 +215,7 @@ class _Worker:
         if not self.missing:
             return []
         job = Job(
-            locate=self._plan.source.place,
+            decoder=self._decoder,
             side=self.network.network.side,
             work=[(self.contents.first[digest], digest) for digest in self.missing],
             conflicts=self.contents.conflicts,

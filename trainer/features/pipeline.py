@@ -93,6 +93,7 @@ class Decoder:
         self._side = side
         self._cpu_seconds = cpu_seconds
         self._budget = Budget(threads * MEMORY_A_THREAD)
+        self._count = threads
         self._threads = ThreadPoolExecutor(threads, "decode")
         self._lock = threading.Lock()
         self._closing = False
@@ -112,6 +113,14 @@ class Decoder:
         self._threads.shutdown(cancel_futures=True)
         for process in self._all:
             process.close()
+
+    def prepare(self) -> None:
+        """Let the processes start while the caller does something else.
+
+        One that cannot start is tried again, and told of, where it is needed.
+        """
+        for _ in range(self._count):
+            self._threads.submit(self._start_one)
 
     def start(self, work: Sequence[tuple[SourceFile, bytes | None]]) -> list[Future[Outcome]]:
         """Begin with some files; they are done in order."""
@@ -159,6 +168,12 @@ class Decoder:
         with self._lock:
             if self._idle:
                 return self._idle.pop()
+        return self._new()
+
+    def _start_one(self) -> None:
+        self._idle.append(self._new())
+
+    def _new(self) -> DecoderProcess:
         process = DecoderProcess(self._cpu_seconds)
         with self._lock:
             self._all.add(process)

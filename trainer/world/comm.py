@@ -11,7 +11,8 @@ import os
 import pickle
 import socket
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
@@ -111,7 +112,8 @@ class World:
     def __init__(self, comm: MPI.Comm, stopping: Stopping) -> None:
         """Get to know the others; Collective. Use `connect`."""
         self._comm = comm
-        self._transport: Transport = MpiTransport(comm.Dup())
+        self._mpi = MpiTransport(comm.Dup())
+        self._transport: Transport = self._mpi
         self._stopping = stopping
         self.rank: int = comm.Get_rank()
         self.size: int = comm.Get_size()
@@ -145,6 +147,24 @@ class World:
                 "Horovod was built for another MPI: run `make setup` again.",
             )
         self._transport = HorovodTransport()
+
+    @contextmanager
+    def horovod_at_rest(self) -> Iterator[None]:
+        """Let collectives inside go by MPI alone; Collective.
+
+        Horovod's thread looks for work every millisecond: 2% of a core that has better to do. An
+        error leaves it at rest.
+        """
+        if self._transport is self._mpi:
+            yield
+            return
+        import horovod.tensorflow as hvd
+
+        self.agree()
+        hvd.shutdown()
+        self._transport = self._mpi
+        yield
+        self.use_horovod()
 
     def sum(self, values: IntArray) -> IntArray:
         """Add int64 arrays of one shape over all ranks, exactly; Collective.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 ASK, ANSWER = 1, 2
-POLL_SECONDS = 0.004
+POLL_SECONDS = 0.01
 """Between two looks for who asks or what was answered. Every rank holds numbers ahead while it
 waits, and each look costs the core that computes on a little: 0.02 ms."""
 MOST_AT_ONCE = 8

@@ -323,6 +323,19 @@ def test_signals_for_the_whole_job_leave_decoders_alone(folder: Path) -> None:
         assert children(os.getpid()) - before == {process}
 
 
+def test_processes_that_were_prepared_are_the_ones_that_decode(folder: Path) -> None:
+    before = children(os.getpid())
+    with Decoder(within(folder), 4, 2) as decoder:
+        decoder.prepare()
+        ended = time.monotonic() + 30
+        while len(prepared := children(os.getpid()) - before) < 2 and time.monotonic() < ended:
+            time.sleep(0.01)
+        for started in decoder.start([(GOOD, None)] * 4):
+            assert shade(started.result()) == 42
+        assert children(os.getpid()) - before == prepared
+    assert len(prepared) == 2
+
+
 def test_what_is_not_done_is_dropped_at_the_end(folder: Path) -> None:
     with Decoder(within(folder), 4, 2) as decoder:
         decoder.start([(SLOW, None)] * 9)

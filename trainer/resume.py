@@ -3,21 +3,24 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
+import hashlib
+from collections.abc import Callable
 
 import yaml
 
+from trainer import stages
 from trainer.config import Config, differences, yaml_word
 from trainer.data.plan import Plan
 from trainer.errors import DataError, UsageError
-from trainer.rundir import RunDir, write_json, write_text
+from trainer.rundir import RunDir, write_text
 
 ANYWHERE = ("run.cache", "run.stall_timeout")
 """Keys that change where and how patiently a run works, not what it finds."""
 
 
-def open_directory(run: RunDir, config: Config, again: bool) -> None:
+def open_directory(
+    run: RunDir, config: Config, again: bool, say: Callable[[str], None] = lambda _: None
+) -> None:
     """Make the directory this configuration's, or see that it is; only under the lock.
 
     Where the last run failed, over a mistyped key perhaps, its settings bind nobody.
@@ -26,6 +29,7 @@ def open_directory(run: RunDir, config: Config, again: bool) -> None:
         run: The directory.
         config: As resolved.
         again: Forget what an earlier run left there.
+        say: Told what was damaged.
     Raises:
         UsageError: It was made with other settings, or holds something else.
     """
@@ -36,11 +40,23 @@ def open_directory(run: RunDir, config: Config, again: bool) -> None:
     run.clean()
     if again or _failed(run):
         run.clear()
-    run.stages.mkdir(exist_ok=True)
-    if run.config.exists():
+    for folder in (run.stages, run.head):
+        folder.mkdir(exist_ok=True)
+    inputs = {"settings": hashlib.sha256(config.to_yaml().encode()).hexdigest()}
+    if run.config.exists() and not _damaged(run, inputs, say):
         _require_same_settings(run, config)
-    else:
-        write_text(run.config, config.to_yaml())
+        return
+    write_text(run.config, config.to_yaml())
+    stages.finish(run, "settings", inputs, [run.config])
+
+
+def _damaged(run: RunDir, inputs: stages.Inputs, say: Callable[[str], None]) -> bool:
+    """Whether config.yaml was written for these settings and is not as it was written."""
+    made_for = (stages.read(run, "settings") or {}).get("inputs") == stages.whole(inputs)
+    damaged = made_for and not stages.unchanged(run, "settings", inputs, [run.config])
+    if damaged:
+        say(f"{run.config}: changed since it was written for these settings; written again")
+    return damaged
 
 
 def _failed(run: RunDir) -> bool:
@@ -74,13 +90,12 @@ def require_same_data(run: RunDir, plan: Plan, config: Config) -> None:
     Raises:
         UsageError: It was made with other data.
     """
-    record = run.stage("plan")
-    now: dict[str, Any] = {"data": plan.fingerprint(), "files": len(plan.files)}
-    if not record.exists():
-        write_json(record, now)
+    now: stages.Inputs = {"data": plan.fingerprint(), "files": len(plan.files)}
+    before = (stages.read(run, "plan") or {}).get("inputs")
+    if before is None:
+        stages.finish(run, "plan", now)
         return
-    before = json.loads(record.read_text(encoding="utf-8"))
-    if before != now:
+    if {key: before.get(key) for key in now} != now:
         raise UsageError(
             f"{run.path}: made with other data: {config.data.source_key} had {before['files']:,} "
             f"files (SHA-256 {before['data'][:12]}), now {now['files']:,} ({now['data'][:12]}).",

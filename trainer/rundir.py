@@ -21,7 +21,7 @@ GROWING = ("log.txt", "events", "lock")
 """What changes while or after the final mark is set, and so is not covered by it."""
 
 MADE = (
-    "config.yaml environment.json manifest.csv quarantine.csv groups.csv stages model events "
+    "config.yaml environment.json manifest.csv quarantine.csv groups.csv stages head model events "
     "predictions.csv results.json report.html"
 ).split()
 """Every name that a run makes in its directory, but for the lock and the log."""
@@ -40,6 +40,7 @@ class RunDir:
         self.groups = path / "groups.csv"
         self.stages = path / "stages"
         self.complete = path / "stages" / "complete.json"
+        self.head = path / "head"
         self.model = path / "model"
         self.predictions = path / "predictions.csv"
         self.results = path / "results.json"
@@ -101,10 +102,7 @@ class RunDir:
 
     def marked_files(self) -> dict[str, str]:
         """SHA-256 of every file that the final mark covers, by path relative to the run."""
-        return {
-            name: hashlib.sha256((self.path / name).read_bytes()).hexdigest()
-            for name in self._files()
-        }
+        return {name: sha256_of(self.path / name) for name in self._files()}
 
     def _files(self) -> Iterator[str]:
         for path in sorted(self.path.rglob("*")):
@@ -146,6 +144,15 @@ class RunDir:
         """Remove temporary files of runs that were killed; only under the lock."""
         for path in list(self.path.rglob(".*.tmp")):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, read in pieces, in hexadecimal."""
+    total = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            total.update(piece)
+    return total.hexdigest()
 
 
 def _json(value: object) -> str:

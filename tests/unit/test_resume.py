@@ -69,7 +69,7 @@ def test_new_directory_gets_the_resolved_configuration(run: RunDir) -> None:
     open_directory(run, settings("head.l2=0.5"), again=False)
     written = yaml.safe_load(run.config.read_text(encoding="utf-8"))
     assert written["head"]["l2"] == 0.5
-    assert names(run.path) == {"config.yaml", "stages"}
+    assert names(run.path) == {"config.yaml", "head", "stages"}
 
 
 def test_folder_of_somebody_else_is_refused_and_left_as_it_is(run: RunDir) -> None:
@@ -92,7 +92,7 @@ def test_run_that_was_killed_before_its_first_file_goes_on(run: RunDir) -> None:
     (run.path / ".config.yaml.n1.7.tmp").write_text("na")
     (run.path / "log.txt").write_text("x")
     open_directory(run, settings(), again=False)
-    assert names(run.path) == {"config.yaml", "stages", "log.txt"}
+    assert names(run.path) == {"config.yaml", "head", "stages", "log.txt"}
 
 
 # Settings
@@ -129,13 +129,29 @@ def test_key_that_the_older_version_lacked_is_told(complete: RunDir) -> None:
     old = yaml.safe_load(complete.config.read_text(encoding="utf-8"))
     del old["run"]["seed"]
     write_text(complete.config, yaml.safe_dump(old))
+    complete.stage("settings").unlink()
     assert "run.seed was null, now 0" in refusal(complete).message
 
 
-@pytest.mark.parametrize("content", [b"", b"- a", b"a: [", b"\xff\xfe", b"text"])
-def test_configuration_that_was_damaged_is_told(complete: RunDir, content: bytes) -> None:
+SPOILT = [b"", b"- a", b"a: [", b"\xff\xfe", b"text", b"head: {l2: 0.3}\n"]
+
+
+@pytest.mark.parametrize("content", SPOILT)
+def test_configuration_that_was_damaged_is_written_again(complete: RunDir, content: bytes) -> None:
+    before = complete.config.read_bytes()
     complete.config.write_bytes(content)
-    error = refusal(complete)
+    said: list[str] = []
+    open_directory(complete, settings(), again=False, say=said.append)
+    assert complete.config.read_bytes() == before
+    assert str(complete.config) in said[0]
+
+
+@pytest.mark.parametrize("content", SPOILT[:-1])
+def test_damaged_configuration_of_a_run_with_other_settings_is_told(
+    complete: RunDir, content: bytes
+) -> None:
+    complete.config.write_bytes(content)
+    error = refusal(complete, "head.l2=0.5")
     assert error.message == f"{complete.config}: no configuration any more."
     assert "--again" in error.todo
 
@@ -143,8 +159,8 @@ def test_configuration_that_was_damaged_is_told(complete: RunDir, content: bytes
 def test_beginning_anew_takes_other_settings_and_keeps_other_files(complete: RunDir) -> None:
     (complete.path / "notes.txt").touch()
     open_directory(complete, settings("head.l2=0.5"), again=True)
-    assert names(complete.path) == {"config.yaml", "stages", "notes.txt"}
-    assert not names(complete.stages)
+    assert names(complete.path) == {"config.yaml", "head", "stages", "notes.txt"}
+    assert names(complete.stages) == {"settings.json"}
     refusal(complete)
 
 
@@ -153,7 +169,7 @@ def test_settings_of_a_failed_run_bind_nobody(run: RunDir) -> None:
     write_json(run.results, {"schema": 1, "status": "failed"})
     open_directory(run, settings(), again=False)
     assert "imagenet" in run.config.read_text(encoding="utf-8")
-    assert names(run.path) == {"config.yaml", "stages"}
+    assert names(run.path) == {"config.yaml", "head", "stages"}
 
 
 @pytest.mark.parametrize("status", ["running", "stopped"])

@@ -15,7 +15,7 @@ from trainer.config import Config
 from trainer.data.dataset import Dataset
 from trainer.data.manifest import write_csv
 from trainer.data.sets import TEST, TRAINING
-from trainer.head.cross_validate import Fitted
+from trainer.head.fitted import Fitted
 from trainer.rundir import RunDir
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -93,6 +95,14 @@ class Dataset:
             for sets in ((TEST,), (TRAINING, VALIDATION))
         )
         return self.near.near_any(test, development)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the classes, and the items with their labels, sets and units."""
+        total = hashlib.sha256(json.dumps(self.classes).encode())
+        for item, dealt, unit in zip(self.gathered.items, self.dealt, self.units, strict=True):
+            told = "\0".join((item.label, dealt.set, unit))
+            total.update(item.digest + told.encode("utf-8", "surrogateescape") + b"\n")
+        return total.hexdigest()
 
     def items(self, positions: IntArray) -> list[Item]:
         """The items at these positions."""

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from trainer.arrays import BoolArray, FloatArray, IntArray
+from trainer.arrays import Array, BoolArray, FloatArray, IntArray
 
 PATH = [10.0 ** (1 - half / 2) for half in range(11)]
 """Strengths of L2, strong to weak."""
@@ -81,3 +82,46 @@ class Table:
             self.accuracies[place],
             int((self.weights > 0).sum()),
         )
+
+
+@dataclass
+class Walk:
+    """How far the path of strengths was walked, and what it showed so far.
+
+    Attributes:
+        tables: One for each choice that is to be made.
+        points: (heads, size) where the fits ended at the last strength.
+        curvatures: (items,) of the softmax, for each strength that is done.
+    """
+
+    tables: list[Table]
+    points: FloatArray
+    curvatures: list[FloatArray] = field(default_factory=list)
+
+    @property
+    def done(self) -> int:
+        """Strengths of the path that are done."""
+        return len(self.curvatures)
+
+    def curvature(self, l2: float) -> FloatArray | None:
+        """What the fits at one strength of the path showed."""
+        return dict(zip(PATH, self.curvatures, strict=False)).get(l2)
+
+    def to_arrays(self) -> dict[str, Array]:
+        """All but the tables' weights, which the data gives again."""
+        return {
+            "walk_points": self.points,
+            "walk_curvatures": np.array(self.curvatures),
+            "walk_losses": np.array([table.losses for table in self.tables]),
+            "walk_accuracies": np.array([table.accuracies for table in self.tables]),
+        }
+
+    def take(self, arrays: Mapping[str, Array]) -> None:
+        """Go on from where another walk was."""
+        self.points = arrays["walk_points"]
+        self.curvatures = list(arrays["walk_curvatures"])
+        for table, losses, accuracies in zip(
+            self.tables, arrays["walk_losses"], arrays["walk_accuracies"], strict=True
+        ):
+            table.strengths = PATH[: self.done]
+            table.losses, table.accuracies = losses.tolist(), accuracies.tolist()

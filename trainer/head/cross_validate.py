@@ -7,85 +7,22 @@ or pair of folds, out. A fit without folds k and j scores j for k and k for j.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 
-from trainer.arrays import BoolArray, FloatArray, IntArray
+from trainer.arrays import Array, BoolArray, FloatArray, IntArray
 from trainer.config import Head
-from trainer.head.choice import LARGEST_LOSS, PATH, Choice, Choosers, Table
-from trainer.head.lbfgs import Minimum, solve
+from trainer.errors import Stopped
+from trainer.head.choice import LARGEST_LOSS, PATH, Choice, Choosers, Table, Walk
+from trainer.head.development import Development
+from trainer.head.fitted import Fitted
+from trainer.head.kept import Keeper, standings_from_arrays, standings_to_arrays
+from trainer.head.lbfgs import Minimum, Standing, solve
 from trainer.head.objective import Objective, Subset, make_subset
 from trainer.head.rows import Rows
 from trainer.progress import Progress
 
-CHOOSING_ITEMS = 2000
 PATH_TOLERANCE, FINAL_TOLERANCE = 1e-6, 1e-8
-
-
-@dataclass(frozen=True)
-class Development:
-    """The items that heads may be fitted on, in the order of their rows.
-
-    Attributes:
-        labels: (items,) class numbers.
-        validation: (items,) bool: in the validation set.
-        folds: (items,) fold of each item; all 0 where cross-validation is off.
-        fold_count: 0 where it is off.
-        classes: Number of classes.
-    """
-
-    labels: IntArray
-    validation: BoolArray
-    folds: IntArray
-    fold_count: int
-    classes: int
-
-    def choosing_folds(self, left_out: int | None) -> list[int]:
-        """Folds that choose L2: for the final head, or for the head that leaves a fold out.
-
-        From fold 0 on, or, nested, from the fold half-way round on: as many as together hold
-        2,000 items, or all. Not the neighbour first: a class of two units lies in neighbours.
-        """
-        count = self.fold_count
-        first = 0 if left_out is None else (left_out + count // 2) % count
-        chosen: list[int] = []
-        held = 0
-        for fold in ((first + step) % count for step in range(count)):
-            if held >= CHOOSING_ITEMS:
-                break
-            if fold != left_out:
-                chosen.append(fold)
-                held += int((self.folds == fold).sum())
-        return chosen
-
-
-@dataclass
-class Fitted:
-    """What became of the development items, the same on every rank.
-
-    Attributes:
-        final: Weights (features, classes) and bias (classes,) of the head fitted on all of them.
-        minimum: How its fit ended.
-        choice: How its L2 was chosen; None where it was given.
-        l2: Its L2.
-        fold_l2: (folds,) L2 of each fold's head.
-        out_of_fold: (items, classes) probabilities by the head that left the item out, or None.
-        validation: (items, classes) probabilities by the head fitted on training alone; rows of
-            training items mean nothing.
-        unconverged: Fits that stopped short of their gradient norm.
-        lacking: Folds whose fit lacks a class.
-    """
-
-    final: tuple[FloatArray, FloatArray]
-    minimum: Minimum
-    choice: Choice | None
-    l2: float
-    fold_l2: list[float]
-    out_of_fold: FloatArray | None
-    validation: FloatArray | None
-    unconverged: int
-    lacking: list[int] = field(default_factory=list)
+CHECKPOINT = "checkpoint"
 
 
 Fold = int
@@ -97,7 +34,12 @@ class CrossValidation:
     """The fits of one development set, and what they say."""
 
     def __init__(
-        self, rows: Rows, development: Development, settings: Head, progress: Progress
+        self,
+        rows: Rows,
+        development: Development,
+        settings: Head,
+        keeper: Keeper,
+        progress: Progress,
     ) -> None:
         """Plan the fits and standardise the rows for each; Collective.
 
@@ -105,10 +47,12 @@ class CrossValidation:
             rows: The development items' bottlenecks.
             development: Their labels and folds.
             settings: The head section of the configuration.
+            keeper: Has what an earlier start came to, and is given what this one comes to.
             progress: Told loss and accuracy as the path goes.
         """
         self._development = development
         self._settings = settings
+        self._keeper = keeper
         self._progress = progress
         folds = range(development.fold_count)
         self._choosers = {fold: development.choosing_folds(fold) for fold in folds}
@@ -117,13 +61,16 @@ class CrossValidation:
         for left in self._planned(folds):
             self._numbers[left] = len(self._subsets)
             self._add(~np.isin(development.folds, list(left)))
-        self._curvatures: dict[float, FloatArray] = {}
         self._training = len(self._subsets)
         if development.validation.any():
             self._add(~development.validation)
         self._objective = Objective(
             rows, development.labels, self._cells(), self._subsets, development.classes
         )
+        self._kept = keeper.load(CHECKPOINT) or {}
+        self._walk = Walk([], np.empty((0, self._objective.size)))
+        self._standings: list[Standing] = []
+        self._finishing = False
 
     def _planned(self, folds: range) -> list[Left]:
         singles = [frozenset({fold}) for fold in folds]
@@ -146,7 +93,28 @@ class CrossValidation:
         return numbers
 
     def fit(self) -> Fitted:
-        """Choose, fit and score; Collective."""
+        """Choose, fit and score; Collective.
+
+        Raises:
+            Stopped: Some rank was asked to stop; where the fits stand is kept.
+        """
+        try:
+            return self._fit()
+        except Stopped:
+            if self._standings or self._walk.done:
+                self._keeper.save(CHECKPOINT, self._to_arrays())
+            raise
+
+    def _to_arrays(self) -> dict[str, Array]:
+        """Where the fits stand."""
+        standings = standings_to_arrays(self._standings) if self._standings else {}
+        return {
+            "finishing": np.array(self._finishing),
+            **self._walk.to_arrays(),
+            **standings,
+        }
+
+    def _fit(self) -> Fitted:
         choice, fold_l2 = self._chosen()
         folds = range(self._development.fold_count)
         l2 = choice.l2 if choice else float(self._settings.l2)
@@ -182,9 +150,36 @@ class CrossValidation:
     def _refit(self, heads: list[int], strengths: list[float]) -> list[Minimum]:
         starts = np.zeros((len(heads), self._objective.size))
         self._progress.say(f"Head: {len(heads)} fits at the chosen L2")
-        if strengths[0] in self._curvatures:
-            self._objective.preconditioner.adapt(self._curvatures[strengths[0]])
-        return solve(self._objective, np.array(heads), starts, np.array(strengths), FINAL_TOLERANCE)
+        curvature = self._walk.curvature(strengths[0])
+        if curvature is not None:
+            self._objective.preconditioner.adapt(curvature)
+        self._finishing = True
+        return self._solve(np.array(heads), starts, np.array(strengths), FINAL_TOLERANCE)
+
+    def _solve(
+        self, heads: IntArray, starts: FloatArray, strengths: FloatArray, tolerance: float
+    ) -> list[Minimum]:
+        """Minimise, from where an earlier start was in these same fits, or else from `starts`."""
+        self._standings = self._resumed() or [Standing(start) for start in starts]
+        return solve(
+            self._objective,
+            heads,
+            self._standings,
+            strengths,
+            tolerance,
+            lambda: self._keeper.save_if_due(CHECKPOINT, self._to_arrays),
+        )
+
+    def _resumed(self) -> list[Standing]:
+        """Where an earlier start's solvers were, if it was in the fits that now begin."""
+        kept = self._kept
+        if "points" not in kept or kept["finishing"] != self._finishing:
+            return []
+        if len(kept["walk_curvatures"]) != self._walk.done:
+            return []
+        standings = standings_from_arrays(kept)
+        self._progress.say(f"  going on after {max(one.iterations for one in standings)} steps")
+        return standings
 
     def _probabilities(self, heads: list[int], minima: list[Minimum]) -> FloatArray:
         """(items, heads, classes) by every head, of every item; Collective."""
@@ -228,18 +223,23 @@ class CrossValidation:
         heads = np.unique(np.concatenate([chooser.heads for chooser in choosers]))
         position = {head: place for place, head in enumerate(heads.tolist())}
         tables = [self._table(chooser) for chooser in choosers]
-        points = np.zeros((len(heads), self._objective.size))
+        walk = self._walk = Walk(tables, np.zeros((len(heads), self._objective.size)))
         self._progress.say(
             f"Head: choosing L2 by {len(heads)} fits at each of {len(PATH)} strengths"
         )
-        for l2 in PATH:
+        self._take_walk()
+        for l2 in PATH[walk.done :]:
             strengths = np.full(len(heads), l2)
-            minima = solve(self._objective, heads, points, strengths, PATH_TOLERANCE)
+            minima = self._solve(heads, walk.points, strengths, PATH_TOLERANCE)
             points = np.array([minimum.parameters for minimum in minima])
-            loss, right = self._scored(heads, points, l2)
+            loss, right, curvature = self._scored(heads, points)
             for chooser, table in zip(choosers, tables, strict=True):
                 place = np.array([position[head] for head in chooser.heads.tolist()])
                 table.add(l2, loss[chooser.items, place], right[chooser.items, place])
+            walk.points = points
+            walk.curvatures.append(curvature)
+            self._standings = []
+            self._objective.preconditioner.adapt(curvature)
             self._progress.say(
                 f"  L2 {l2:<9.4g} training loss {np.mean([m.loss for m in minima]):.4f}, "
                 f"validation log loss {tables[0].losses[-1]:.4f}, "
@@ -247,12 +247,22 @@ class CrossValidation:
             )
         return tables
 
+    def _take_walk(self) -> None:
+        """Begin the path where an earlier start left it, as if this one had come there."""
+        if not self._kept:
+            return
+        self._walk.take(self._kept)
+        if self._walk.done:
+            self._objective.preconditioner.adapt(self._walk.curvatures[-1])
+            self._progress.say(f"  going on after {self._walk.done} of {len(PATH)} strengths")
+
     def _scored(
-        self, heads: IntArray, points: FloatArray, l2: float
-    ) -> tuple[FloatArray, BoolArray]:
+        self, heads: IntArray, points: FloatArray
+    ) -> tuple[FloatArray, BoolArray, FloatArray]:
         """Each item's cross-entropy by each head, and whether the head is right; Collective.
 
-        The preconditioner learns the curvature that the fits have at their own rows.
+        Returns:
+            Both, (items, heads); and the curvature, (items,), that the fits have at their own rows.
         """
         rows, classes = self._objective.rows, self._development.classes
         table = self._objective.log_probabilities(heads, points)
@@ -263,11 +273,9 @@ class CrossValidation:
         spread = np.exp(table)
         spread = (spread * (1 - spread)).sum(axis=2) / (classes - 1)
         own = (spread * fitted).sum(axis=1) / np.maximum(fitted.sum(axis=1), 1)
-        self._curvatures[l2] = rows.world.gather(own)
-        self._objective.preconditioner.adapt(self._curvatures[l2])
         loss = np.minimum(-truth, LARGEST_LOSS)
         gathered = rows.world.gather(np.stack([loss, right.astype(np.float64)], axis=1))
-        return gathered[:, 0], gathered[:, 1] > 0
+        return gathered[:, 0], gathered[:, 1] > 0, rows.world.gather(own)
 
     def _table(self, chooser: Choosers) -> Table:
         """Weights of the choosing items; items whose class their fit lacks take no part."""

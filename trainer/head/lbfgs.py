@@ -8,9 +8,10 @@ heads are stacked.
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -54,36 +55,71 @@ class Minimum:
     converged: bool
 
 
+@dataclass
+class Standing:
+    """Where a solver is at the beginning of an iteration: all that it needs to go on from there.
+
+    Attributes:
+        point: Where it has come to.
+        loss, gradient: There; no gradient before the first evaluation.
+        pairs: Steps, and what they changed of the gradient, that the inverse Hessian is built from.
+        iterations: Done so far.
+        newton: Whether it is past L-BFGS, and Newton steps finish.
+    """
+
+    point: FloatArray
+    loss: float = 0.0
+    gradient: FloatArray | None = None
+    pairs: deque[tuple[FloatArray, FloatArray]] = field(default_factory=lambda: deque(maxlen=PAIRS))
+    iterations: int = 0
+    newton: bool = False
+
+    @property
+    def norm(self) -> float:
+        """Of the gradient; infinite before the first evaluation."""
+        return math.inf if self.gradient is None else float(np.linalg.norm(self.gradient))
+
+    def move(self, point: FloatArray, loss: float, gradient: FloatArray) -> None:
+        """Take a step."""
+        self.point, self.loss, self.gradient = point, loss, gradient
+        self.iterations += 1
+
+    def ended(self, converged: bool) -> Minimum:
+        """The end of the way."""
+        return Minimum(self.point, self.loss, self.norm, self.iterations, converged)
+
+
 Solver = Generator[At | Precondition, Any, Minimum]
 
 
-def minimise(start: FloatArray, tolerance: float) -> Solver:
+def minimise(standing: Standing, tolerance: float) -> Solver:
     """Minimise a smooth convex function.
 
     Where the loss can no longer tell a better point from a worse one, Newton-CG steps finish.
 
     Args:
-        start: Where to begin.
+        standing: Where to begin; kept up to date, so that another solver can go on from it.
         tolerance: Euclidean norm of the gradient to reach.
     Source: Nocedal and Wright 2006, Numerical Optimization, algorithms 7.4 and 7.5.
     """
-    point = start
-    loss, gradient = yield At(point)
-    pairs: deque[tuple[FloatArray, FloatArray]] = deque(maxlen=PAIRS)
-    for iteration in range(MOST_ITERATIONS):
-        norm = float(np.linalg.norm(gradient))
-        if norm <= tolerance:
-            return Minimum(point, loss, norm, iteration, True)
+    if standing.gradient is None:
+        standing.loss, standing.gradient = yield At(standing.point)
+    while not standing.newton:
+        if standing.norm <= tolerance:
+            return standing.ended(True)
+        if standing.iterations >= MOST_ITERATIONS:
+            return standing.ended(False)
+        gradient, pairs = standing.gradient, standing.pairs
         direction = yield from _two_loops(gradient, pairs)
-        found = yield from _search(point, loss, gradient, direction)
+        found = yield from _search(standing.point, standing.loss, gradient, direction)
         if found is None:
-            return (yield from _newton(point, loss, gradient, tolerance, iteration))
-        new_point, new_loss, new_gradient = found
-        change, slope_change = new_point - point, new_gradient - gradient
+            standing.newton = True
+            break
+        change, slope_change = found[0] - standing.point, found[2] - gradient
         if change @ slope_change > 1e-12 * np.linalg.norm(change) * np.linalg.norm(slope_change):
             pairs.append((change, slope_change))
-        point, loss, gradient = new_point, new_loss, new_gradient
-    return Minimum(point, loss, float(np.linalg.norm(gradient)), MOST_ITERATIONS, False)
+        standing.move(*found)
+    return (yield from _newton(standing, tolerance))
 
 
 def _two_loops(
@@ -117,22 +153,19 @@ def _search(
     return None
 
 
-def _newton(
-    point: FloatArray, loss: float, gradient: FloatArray, tolerance: float, iterations: int
-) -> Solver:
+def _newton(standing: Standing, tolerance: float) -> Solver:
     """Finish by Newton steps that are judged by the gradient alone."""
-    norm = float(np.linalg.norm(gradient))
     for _ in range(MOST_NEWTON_STEPS):
-        if norm <= tolerance:
+        if standing.norm <= tolerance:
             break
-        direction = yield from _conjugate_gradients(point, gradient)
-        iterations += 1
-        new_loss, new_gradient = yield At(point + direction)
-        new_norm = float(np.linalg.norm(new_gradient))
-        if new_norm >= norm:
+        assert standing.gradient is not None
+        direction = yield from _conjugate_gradients(standing.point, standing.gradient)
+        trial = standing.point + direction
+        loss, gradient = yield At(trial)
+        if np.linalg.norm(gradient) >= standing.norm:
             break
-        point, loss, gradient, norm = point + direction, new_loss, new_gradient, new_norm
-    return Minimum(point, loss, norm, iterations, norm <= tolerance)
+        standing.move(trial, loss, gradient)
+    return standing.ended(standing.norm <= tolerance)
 
 
 def _conjugate_gradients(
@@ -163,22 +196,31 @@ def _conjugate_gradients(
 def solve(
     objective: Objective,
     heads: IntArray,
-    starts: FloatArray,
+    standings: Sequence[Standing],
     l2: FloatArray,
     tolerance: float,
+    after_pass: Callable[[], None] = lambda: None,
 ) -> list[Minimum]:
     """Minimise heads' losses together; Collective.
 
     Args:
         objective: Loss, gradient and preconditioner of every head.
         heads: (n,) numbers of heads.
-        starts: (n, size) where each begins.
+        standings: (n,) where each begins; kept up to date.
         l2: (n,) strength for each.
         tolerance: Euclidean norm of the gradient to reach.
+        after_pass: Called after every pass over the rows.
     """
     minima: dict[int, Minimum] = {}
-    solvers = [minimise(start, tolerance) for start in starts]
-    wishes = {number: next(solver) for number, solver in enumerate(solvers)}
+    wishes: dict[int, At | Precondition] = {}
+    solvers = [minimise(standing, tolerance) for standing in standings]
+
+    def go_on(number: int, reply: Any) -> None:
+        """Let a solver have what it asked for; nothing at its start."""
+        try:
+            wishes[number] = solvers[number].send(reply)
+        except StopIteration as end:
+            minima[number] = end.value
 
     def answer(kind: type[At | Precondition], ask: Callable[..., Any]) -> None:
         """Answer all open wishes of a kind by one stacked computation."""
@@ -187,10 +229,7 @@ def solve(
             return
         vectors = [wishes.pop(number) for number in askers]
         for number, reply in zip(askers, ask(np.array(askers), vectors), strict=True):
-            try:
-                wishes[number] = solvers[number].send(reply)
-            except StopIteration as end:
-                minima[number] = end.value
+            go_on(number, reply)
 
     def evaluate(askers: IntArray, wanted: list[At]) -> Iterable[Evaluation]:
         points = np.array([wish.point for wish in wanted])
@@ -201,7 +240,10 @@ def solve(
         vectors = np.array([wish.vector for wish in wanted])
         return objective.preconditioner.apply(vectors, l2[askers])
 
+    for number in range(len(solvers)):
+        go_on(number, None)
     while wishes:
         answer(At, evaluate)
+        after_pass()
         answer(Precondition, precondition)
     return [minima[number] for number in range(len(heads))]

@@ -11,19 +11,37 @@ from trainer.data.dataset import Dataset
 from trainer.errors import UsageError
 from trainer.features.bottlenecks import Reader
 from trainer.head.choice import FEW_CHOOSING_ITEMS
-from trainer.head.cross_validate import CrossValidation, Development, Fitted
+from trainer.head.cross_validate import CHECKPOINT, CrossValidation
+from trainer.head.development import Development
+from trainer.head.fitted import Fitted
+from trainer.head.kept import Keeper
 from trainer.head.rows import own_rows, spread
 from trainer.progress import Progress
 from trainer.world.comm import World
 
+FITTED = "fitted"
+
 
 def train(
-    dataset: Dataset, reader: Reader, config: Config, world: World, progress: Progress
+    dataset: Dataset,
+    reader: Reader,
+    config: Config,
+    keeper: Keeper,
+    world: World,
+    progress: Progress,
 ) -> Fitted:
     """Choose L2, cross-validate, and fit the head on all of development; Collective.
 
+    Args:
+        dataset: The items.
+        reader: Their bottlenecks.
+        config: The head section, and the folds.
+        keeper: Has what earlier starts came to: all of it, or where to go on.
+        world: Shares the rows.
+        progress: Told how far it is.
     Raises:
         UsageError: Nothing is left to choose L2 by.
+        Stopped: Some rank was asked to stop; where the fits stand is kept.
     """
     development = Development(
         labels=dataset.labels[dataset.development],
@@ -33,12 +51,23 @@ def train(
         classes=len(dataset.classes),
     )
     _require_choosers(development, config)
-    items = dataset.items(dataset.development)
-    own = own_rows(len(items), world)
-    with spread(reader.read(items[own]), own, len(items), world) as rows:
-        fitted = CrossValidation(rows, development, config.head, progress).fit()
+    kept = keeper.load(FITTED)
+    if kept:
+        progress.say("Head: fitted by an earlier start")
+        fitted = Fitted.from_arrays(kept)
+    else:
+        items = dataset.items(dataset.development)
+        own = own_rows(len(items), world)
+        with spread(reader.read(items[own]), own, len(items), world) as rows:
+            fitted = CrossValidation(rows, development, config.head, keeper, progress).fit()
+        world.on_root(lambda: _keep(fitted, keeper))
     _warn(fitted, dataset, config, progress)
     return fitted
+
+
+def _keep(fitted: Fitted, keeper: Keeper) -> None:
+    keeper.save(FITTED, fitted.to_arrays())
+    keeper.drop(CHECKPOINT)
 
 
 def _require_choosers(development: Development, config: Config) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from trainer.head.choice import PATH, Table
-from trainer.head.cross_validate import Development
+from trainer.head.development import Development
 
 
 def development(sizes: list[int]) -> Development:

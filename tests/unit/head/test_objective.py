@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from trainer.head.lbfgs import solve
+from trainer.head.lbfgs import Standing, solve
 from trainer.head.objective import Objective, Subset, make_subset, zero_sum_basis
 from trainer.head.rows import BLOCK, grid, moments, own_rows, spread
 
@@ -124,8 +124,8 @@ def test_optimum_is_that_of_scikit_learn(case: str, l2: float) -> None:
 
 def fit(values: Any, labels: Any, classes: int, l2: float) -> tuple[Any, Any]:
     with objective(values, labels, [everything(labels, classes)], classes) as stacked:
-        start = np.zeros((1, stacked.size))
-        (minimum,) = solve(stacked, np.array([0]), start, np.array([l2]), 1e-8)
+        start = Standing(np.zeros(stacked.size))
+        (minimum,) = solve(stacked, np.array([0]), [start], np.array([l2]), 1e-8)
         weights, bias = stacked.raw_head(0, minimum.parameters)
     logits = values.astype(float) @ weights + bias
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -161,8 +161,8 @@ def test_class_that_a_head_lacks_gets_probability_zero() -> None:
     values, labels = draw(200, 4, 3)
     subset = make_subset(labels != 1, labels, 3, False)
     with objective(values, labels, [subset], 3) as stacked:
-        start = np.zeros((1, stacked.size))
-        (minimum,) = solve(stacked, np.array([0]), start, np.array([0.1]), 1e-8)
+        start = Standing(np.zeros(stacked.size))
+        (minimum,) = solve(stacked, np.array([0]), [start], np.array([0.1]), 1e-8)
         scores = stacked.log_probabilities(np.array([0]), minimum.parameters[None])
     assert minimum.converged
     assert np.exp(scores[:, 0, 1]).max() == 0

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the fits keep in the run's `head/`, so that a run that was killed goes on with it.
+
+Rank 0 writes, whole or not at all; every rank gets what it read. A file's layout:
+
+    8 bytes     b"RETRFIT1"
+    32 bytes    SHA-256 of the rest
+    32 bytes    key: SHA-256 of all that decides the fits
+    rest        arrays by name, as numpy's npz without pickles
+
+What was cut short, changed, or made from something else counts as not there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from trainer.arrays import Array
+from trainer.head.lbfgs import PAIRS, Standing
+from trainer.progress import Progress
+from trainer.rundir import write_bytes, write_error
+from trainer.world.comm import World
+
+MAGIC = b"RETRFIT1"
+FIRST_SECONDS, LONGEST_SECONDS = 5.0, 60.0
+"""Between two savings; the first is early, since a small run is over soon."""
+SHARE_OF_TIME = 0.05
+"""Of a run, that savings may take where they are slow."""
+MOST_PAIR_BYTES = 64 << 20
+"""Beyond it the solvers' pairs are left out: they go on from their points with a new memory."""
+
+Arrays = Mapping[str, Array]
+
+
+class Keeper:
+    """The files of one run's fits."""
+
+    def __init__(self, folder: Path, key: bytes, world: World, progress: Progress) -> None:
+        """Name the files; nothing is touched.
+
+        Args:
+            folder: Where they lie; it is there.
+            key: 32 bytes that stand for all that decides the fits.
+            world: Rank 0 of it reads and writes.
+            progress: Told of a file that is damaged.
+        """
+        self._folder = folder
+        self._key = key
+        self._world = world
+        self._progress = progress
+        self._interval = FIRST_SECONDS
+        self._due = time.monotonic() + FIRST_SECONDS
+
+    def load(self, name: str) -> dict[str, Array] | None:
+        """Arrays of a file; None where there is none of these fits; Collective."""
+        return self._world.on_root(lambda: self._read(name))
+
+    def _read(self, name: str) -> dict[str, Array] | None:
+        path = self._folder / name
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self._progress.warn(f"{path}: cannot be read ({error.strerror}); fitted anew")
+            return None
+        head, rest = content[: len(MAGIC) + 32], content[len(MAGIC) + 32 :]
+        if head != MAGIC + hashlib.sha256(rest).digest():
+            self._progress.say(f"{path}: damaged; fitted anew")
+            return None
+        if rest[:32] != self._key:
+            return None
+        with np.load(io.BytesIO(rest[32:]), allow_pickle=False) as arrays:
+            return dict(arrays)
+
+    def save(self, name: str, arrays: Arrays) -> None:
+        """Write a file, on rank 0 alone.
+
+        Raises:
+            RetrainError: The disk is full, or another write failed.
+        """
+        if self._world.rank:
+            return
+        started = time.monotonic()
+        packed = io.BytesIO()
+        np.savez(packed, **arrays)
+        rest = self._key + packed.getvalue()
+        write_bytes(self._folder / name, MAGIC + hashlib.sha256(rest).digest() + rest)
+        took = time.monotonic() - started
+        self._due = time.monotonic() + max(self._interval, took / SHARE_OF_TIME)
+        self._interval = min(2 * self._interval, LONGEST_SECONDS)
+
+    def save_if_due(self, name: str, arrays: Callable[[], Arrays]) -> None:
+        """Write a file if the last one is old enough, on rank 0 alone."""
+        if self._world.rank == 0 and time.monotonic() >= self._due:
+            self.save(name, arrays())
+
+    def drop(self, name: str) -> None:
+        """Remove a file that is no longer needed, on rank 0 alone."""
+        if self._world.rank:
+            return
+        path = self._folder / name
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise write_error(path, None, error) from None
+
+
+def standings_to_arrays(standings: Iterable[Standing]) -> dict[str, Array]:
+    """Solvers as arrays.
+
+    Returns:
+        `points`, `gradients` (n, size), `losses`, `iterations`, `newton`, `begun` (n,), `counts`
+        (n,) of pairs, and all `pairs` (sum of counts, 2, size).
+    """
+    some = list(standings)
+    pairs = [pair for one in some for pair in one.pairs]
+    size = some[0].point.size
+    if len(pairs) * 2 * size * 8 > MOST_PAIR_BYTES:
+        pairs = []
+    return {
+        "points": np.array([one.point for one in some]),
+        "gradients": np.array(
+            [np.zeros(size) if one.gradient is None else one.gradient for one in some]
+        ),
+        "losses": np.array([one.loss for one in some]),
+        "iterations": np.array([one.iterations for one in some]),
+        "newton": np.array([one.newton for one in some]),
+        "begun": np.array([one.gradient is not None for one in some]),
+        "counts": np.array([len(one.pairs) if pairs else 0 for one in some]),
+        "pairs": np.array(pairs).reshape(-1, 2, size),
+    }
+
+
+def standings_from_arrays(arrays: Arrays) -> list[Standing]:
+    """The solvers that `standings_to_arrays` was given."""
+    ends = np.cumsum(arrays["counts"])
+    standings = []
+    for number, point in enumerate(arrays["points"]):
+        standing = Standing(
+            point,
+            float(arrays["losses"][number]),
+            arrays["gradients"][number] if arrays["begun"][number] else None,
+            iterations=int(arrays["iterations"][number]),
+            newton=bool(arrays["newton"][number]),
+        )
+        count = int(arrays["counts"][number])
+        assert count <= PAIRS
+        own = arrays["pairs"][ends[number] - count : ends[number]]
+        standing.pairs.extend((step, change) for step, change in own)
+        standings.append(standing)
+    return standings

@@ -17,34 +17,39 @@ remembered only if its last change was some seconds old when its hashing began, 
 the host that hashed it; a file server whose clock is more than that behind takes this away, and
 leaves its own tick, some milliseconds, as the time in which a second change is overlooked.
 
-Files of one source lie in one folder of the cache. They are never changed: a writer puts down a
-whole new one by one rename and removes those that it has read; a reader takes all that it finds.
-So any number of runs need no lock, and whatever is damaged, or gone, only costs hashing. Layout:
+Files of one source lie in one folder of the cache. They are never changed: a writer puts down
+whole new ones by one rename each, and removes those of its user that it has read; a reader takes
+all that it finds. So any number of runs need no lock, and whatever is damaged, or gone, only costs
+hashing. So does a file of which two say different things: which of them is newer, clocks cannot
+tell. Layout:
 
     8 bytes     b"RETRIDX1"
     32 bytes    SHA-256 of the rest
-    entries     48 bytes each: state of a file (see `state`), SHA-256 of its content
+    entries     48 bytes each, at most 65,536: state of a file (see `state`), SHA-256 of its content
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import socket
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from trainer.errors import RetrainError
+from trainer.cache_use import SOURCES, CacheUse
+from trainer.errors import RetrainError, printable
 from trainer.progress import Progress
-from trainer.rundir import write_bytes
+from trainer.shared import Damaged, names, read_small
 
 MAGIC = b"RETRIDX1"
 SUFFIX = ".index1"  # another layout takes another, so that versions leave each other's alone
 STATE_BYTES = 16
 ENTRY_BYTES = STATE_BYTES + 32
+MOST_ENTRIES = 1 << 16
+"""In one file: what a reader takes memory for before it knows more."""
 SETTLED_SECONDS = 3.0  # FAT counts mtime in steps of 2 s; the rest is for clocks that differ
 
 
@@ -97,18 +102,55 @@ class Index:
         digests: State of a file to the SHA-256 of its content.
     """
 
-    def __init__(self, cache: Path, source: Path) -> None:
+    def __init__(self, use: CacheUse, source: Path) -> None:
         """Name the folder; nothing is touched."""
         name = hashlib.sha256(os.fsencode(os.path.realpath(source))).hexdigest()[:16]
-        self.folder = cache / "sources" / name
+        self.folder = use.root / SOURCES / name
         self.digests: dict[State, bytes] = {}
+        self._use = use
+        self._source = source
         self._read: list[Path] = []
 
-    def read(self) -> None:
-        """Take in what earlier runs left, newer over older."""
-        for path in sorted(self.folder.glob(f"*{SUFFIX}")):
-            with suppress(OSError):  # a run that wrote a newer one has removed it
-                self.digests.update(_parse(path.read_bytes()))
+    def read(self, listed: Collection[State], progress: Progress) -> None:
+        """Take in what earlier runs left.
+
+        Args:
+            listed: States of all files of the source. Of what is not listed no more is taken in
+                than of what is, whatever lies there.
+            progress: Told of damaged files.
+        """
+        wanted = set(listed)
+        room, disputed = len(wanted), set[State]()
+        for entries in self._files(progress):
+            for key, value in entries:
+                if self.digests.get(key, value) != value:
+                    disputed.add(key)
+                elif key in self.digests or key in wanted:
+                    self.digests[key] = value
+                elif room:
+                    room -= 1
+                    self.digests[key] = value
+        for key in disputed:
+            del self.digests[key]
+        self._use.note(self.folder, f"hashes of the files in {self._source}", progress)
+
+    def _files(self, progress: Progress) -> Iterator[Iterator[tuple[State, bytes]]]:
+        """The entries of each file."""
+        try:
+            paths = [self.folder / name for name in names(self.folder, SUFFIX)]
+        except OSError:
+            self._use.closed.add(self.folder)
+            return
+        for path in paths:
+            try:
+                yield _parse(read_small(path, len(MAGIC) + 32 + MOST_ENTRIES * ENTRY_BYTES))
+            except FileNotFoundError:
+                continue  # a run that wrote a newer one has removed it
+            except PermissionError:
+                self._use.closed.add(path)
+                continue
+            except (OSError, Damaged) as error:
+                progress.say(printable(f"{path}: damaged; its files are hashed again ({error})"))
             self._read.append(path)
 
     def renew(
@@ -134,25 +176,35 @@ class Index:
         self._write(entries, progress)
 
     def _write(self, entries: Mapping[State, bytes], progress: Progress) -> None:
-        table = b"".join(key + value for key, value in entries.items())
-        name = f"{time.time_ns()}-{socket.gethostname()}-{os.getpid()}{SUFFIX}"
+        pairs = [key + value for key, value in entries.items()]
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_bytes(self.folder / name, MAGIC + hashlib.sha256(table).digest() + table)
-        except (OSError, RetrainError):
-            progress.say(f"{self.folder}: cannot be written; the next run hashes the files again")
+            for first in range(0, len(pairs), MOST_ENTRIES):
+                table = b"".join(pairs[first : first + MOST_ENTRIES])
+                # No clock and no number of a process: these may be the same on two hosts.
+                name = f"{socket.gethostname()}-{secrets.token_hex(8)}{SUFFIX}"
+                content = MAGIC + hashlib.sha256(table).digest() + table
+                self._use.write(self.folder / name, content)
+        except RetrainError as error:
+            progress.say(f"{error.message[:-1]}; the next run hashes the files again")
             return
         for path in self._read:
             with suppress(OSError):
-                path.unlink()
+                if path.lstat().st_uid == os.geteuid():
+                    path.unlink()
 
 
-def _parse(content: bytes) -> dict[State, bytes]:
-    """The entries of an index file; none where it is damaged."""
+def _parse(content: bytes) -> Iterator[tuple[State, bytes]]:
+    """The entries of an index file.
+
+    Raises:
+        Damaged: It is not as it was written.
+    """
     table = content[len(MAGIC) + 32 :]
     if content[: len(MAGIC) + 32] != MAGIC + hashlib.sha256(table).digest():
-        return {}
-    return {
-        table[at : at + STATE_BYTES]: table[at + STATE_BYTES : at + ENTRY_BYTES]
+        raise Damaged("it was changed")
+    if len(table) % ENTRY_BYTES:
+        raise Damaged("it ends within an entry")
+    return (
+        (table[at : at + STATE_BYTES], table[at + STATE_BYTES : at + ENTRY_BYTES])
         for at in range(0, len(table), ENTRY_BYTES)
-    }
+    )

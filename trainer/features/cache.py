@@ -2,83 +2,43 @@
 """The bottleneck cache: shards that one rank writes alone and that become visible by one rename.
 
 One folder a fingerprint. A shard is never changed, so that readers and any number of writers need
-no lock. Its layout, all integers little-endian:
-
-    8 bytes     b"RETRAIN2"
-    8 bytes     length of the header, uint64
-    header      JSON: fingerprint, features, rows, crc (CRC-32 of the index), unreadable
-                {SHA-256: reason}
-    index       rows x 45 bytes: SHA-256 of the image, CRC-32 of its bottleneck, difference hash,
-                whether there is one
-    bottlenecks rows x features float32
-
-A million images need one opening a shard, and a reader checks just the rows that it reads.
+no lock. What a run finds there may be damaged, closed to it, or removed while it is read: then it
+is computed anew.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
 import os
-import socket
-import time
-import zlib
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import NamedTuple
 
 import numpy as np
 
-from trainer.arrays import Array, BoolArray, Float32Array, IntArray
+from trainer.arrays import BoolArray, Float32Array, IntArray
+from trainer.cache_use import BOTTLENECKS, CacheUse
 from trainer.data.near_duplicates import HashArray
-from trainer.errors import UsageError
+from trainer.errors import RetrainError, printable
+from trainer.features.shards import SUFFIX, Shard, read_head
 from trainer.progress import Progress
-from trainer.rundir import write_bytes
+from trainer.shared import Damaged, names
 
-MAGIC = b"RETRAIN2"
-SUFFIX = ".shard2"  # another layout takes another, so that versions leave each other's alone
-ENTRY = np.dtype([("sha256", "V32"), ("crc", "<u4"), ("dhash", "<u8"), ("hashed", "?")])
-FIRST_COMMIT_SECONDS = 5.0
-LONGEST_COMMIT_SECONDS = 30.0
+CHANGED = "changed since it was written"
+MOST_TOLD = 5
+"""Damaged shards that are named; the others are counted."""
 
 
-class Damaged(Exception):
-    """A shard that is not as it was written."""
-
-
-@dataclass
-class Shard:
-    """What is known of one shard without reading its bottlenecks."""
+class Loss(NamedTuple):
+    """Bottlenecks of a shard that cannot be used, and why."""
 
     path: Path
-    features: int
-    entries: Array
-    unreadable: dict[bytes, str]
-    offset: int
-
-    def table(self) -> Float32Array:
-        """The bottlenecks, (rows, features), mapped from the file."""
-        if not len(self.entries):
-            return np.empty((0, self.features), np.float32)
-        shape = (len(self.entries), self.features)
-        return np.memmap(self.path, "<f4", "r", self.offset, shape)
-
-    def sound(self) -> bool:
-        """Whether every bottleneck is as it was written; reads them all."""
-        return bool(_checks(self.table()) == self.entries["crc"].tolist())
-
-
-def _checks(table: Float32Array) -> list[int]:
-    """CRC-32 of each row of (rows, features); over one buffer, since slicing arrays is slow."""
-    if not table.size:
-        return []
-    content, length = table.data.cast("B"), table.shape[1] * table.itemsize
-    return [zlib.crc32(content[at : at + length]) for at in range(0, len(content), length)]
+    reason: str
+    digests: list[bytes]
 
 
 class Known:
-    """What the cache holds for one fingerprint.
+    """What the cache holds of the contents that were asked for.
 
     A row is a number, counted through all shards: a million of them are no million objects, and
     the ranks are given the shards' indexes only.
@@ -87,30 +47,36 @@ class Known:
         unreadable: SHA-256 of contents that no decoder could read, each with its reason.
     """
 
-    def __init__(self, shards: Sequence[Shard]) -> None:
-        """Know what these shards hold; of a content that several hold, the last one counts."""
+    def __init__(self, shards: Sequence[Shard], unreadable: dict[bytes, str]) -> None:
+        """Know rows of shards, each content once."""
         self._shards = list(shards)
+        self.unreadable = unreadable
         self._starts = np.cumsum([0, *(len(shard.entries) for shard in shards)])
         self._rows: dict[bytes, int] = {}
-        self.unreadable: dict[bytes, str] = {}
         for shard, start in zip(shards, self._starts.tolist(), strict=False):
             digests = shard.entries["sha256"].tolist()
             self._rows.update(zip(digests, itertools.count(start), strict=False))
-            self.unreadable.update(shard.unreadable)
 
-    def __reduce__(self) -> tuple[type[Known], tuple[list[Shard]]]:
+    def __reduce__(self) -> tuple[type[Known], tuple[list[Shard], dict[bytes, str]]]:
         """To the other ranks without the table, which they make again in less time."""
-        return Known, (self._shards,)
+        return Known, (self._shards, self.unreadable)
 
     def __contains__(self, digest: bytes) -> bool:
         """Whether nothing is left to compute for this content."""
         return digest in self._rows or digest in self.unreadable
 
-    def places(self, digests: Iterable[bytes]) -> tuple[IntArray, IntArray]:
-        """Where bottlenecks lie that are there: the number of the shard, and the row in it."""
-        rows = np.array([self._rows[digest] for digest in digests], np.int64)
-        shards = np.searchsorted(self._starts, rows, side="right") - 1
-        return shards, rows - self._starts[shards]
+    def joined(self, other: Known) -> Known:
+        """Both, where they know of different contents."""
+        return Known([*self._shards, *other._shards], {**self.unreadable, **other.unreadable})
+
+    def without(self, digests: Collection[bytes]) -> Known:
+        """What is left when these bottlenecks are none."""
+        kept = []
+        for shard in self._shards:
+            chosen = [one not in digests for one in shard.entries["sha256"].tolist()]
+            if any(chosen):
+                kept.append(shard.only(np.array(chosen, np.bool_)))
+        return Known(kept, self.unreadable)
 
     def hashes(self, digests: Iterable[bytes]) -> tuple[HashArray, BoolArray]:
         """Difference hashes of contents, known or not.
@@ -120,179 +86,154 @@ class Known:
         """
         rows = np.array([self._rows.get(digest, -1) for digest in digests], np.int64)
         dhashes, hashed = np.zeros(len(rows), np.uint64), np.zeros(len(rows), np.bool_)
-        shards = np.searchsorted(self._starts, rows, side="right") - 1  # -1: in none
-        for number in np.unique(shards[shards >= 0]).tolist():
-            mine = shards == number
+        for number, mine in self._by_shard(rows):
             entries = self._shards[number].entries[rows[mine] - self._starts[number]]
             dhashes[mine], hashed[mine] = entries["dhash"], entries["hashed"]
         return dhashes, hashed
 
-    def shard(self, number: int) -> Shard:
-        """One of them, as `places` counts them."""
-        return self._shards[number]
+    def _by_shard(self, rows: IntArray) -> list[tuple[int, IntArray]]:
+        """Shards in order, and which of the rows lie in each; -1 lies in none."""
+        shards = np.searchsorted(self._starts, rows, side="right") - 1
+        order = np.argsort(shards, kind="stable")
+        numbers, firsts = np.unique(shards[order], return_index=True)
+        parts = np.split(order, firsts[1:])
+        return [part for part in zip(numbers.tolist(), parts, strict=False) if part[0] >= 0]
 
-    def shards_of(self, digests: Iterable[bytes]) -> list[Shard]:
-        """The shards that hold these bottlenecks, in path order."""
-        shards, _ = self.places(digest for digest in digests if digest in self._rows)
-        return [self._shards[number] for number in np.unique(shards).tolist()]
+    def lost(self, rank: int, size: int) -> list[Loss]:
+        """Read one rank's part of all bottlenecks, and see which are not as they were written.
 
-    def forget(self, paths: Collection[Path]) -> None:
-        """Look at nothing in these shards any more; what others hold as well is found there."""
-        kept = [shard for shard in self._shards if shard.path not in paths]
-        if len(kept) < len(self._shards):
-            vars(self).update(vars(Known(kept)))
+        Args:
+            rank, size: Of this rank, and how many share the work.
+        """
+        found = []
+        for shard in self._shards[rank::size]:
+            bad, reason = np.ones(len(shard.entries), np.bool_), CHANGED
+            try:
+                for where, _, sound in shard.pieces(np.arange(len(shard.entries))):
+                    bad[where] = ~sound
+            except (OSError, Damaged) as error:
+                reason = _why(error)
+            if bad.any():
+                found.append(Loss(shard.path, reason, shard.entries["sha256"][bad].tolist()))
+        return found
+
+    def read(self, digests: Sequence[bytes], features: int) -> Float32Array:
+        """Read bottlenecks, shard by shard.
+
+        Args:
+            digests: SHA-256 of images whose bottlenecks are known.
+            features: Numbers in each.
+        Returns:
+            (digests, features) float32, in the order asked.
+        Raises:
+            RetrainError: A shard is damaged, or gone, since it was last looked at.
+        """
+        table = np.empty((len(digests), features), np.float32)
+        rows = np.array([self._rows[digest] for digest in digests], np.int64)
+        for number, mine in self._by_shard(rows):
+            shard = self._shards[number]
+            try:
+                for where, part, sound in shard.pieces(rows[mine] - self._starts[number]):
+                    if not sound.all():
+                        raise Damaged(CHANGED)
+                    table[mine[where]] = part
+            except (OSError, Damaged) as error:
+                raise RetrainError(
+                    f"{shard.path}: damaged shard, while this run used it: {_why(error)}.",
+                    "Start the same command again: it computes anew what is lost.",
+                ) from None
+        return table
 
 
 class Cache:
     """The shards of one fingerprint."""
 
-    def __init__(self, root: Path, fingerprint: str, features: int) -> None:
+    def __init__(self, use: CacheUse, fingerprint: str, features: int) -> None:
         """Name the folder; nothing is touched."""
-        self.folder = root / "bottlenecks" / fingerprint
+        self.use = use
+        self.folder = use.root / BOTTLENECKS / fingerprint
         self.fingerprint = fingerprint
         self.features = features
+        self._lost: set[tuple[Path, bytes]] = set()
 
-    def create(self) -> None:
-        """Make the folder.
+    def pass_over(self, lost: Sequence[Loss], progress: Progress) -> None:
+        """Say what was lost, and look for it elsewhere from now on."""
+        for loss in lost:
+            self._lost.update((loss.path, digest) for digest in loss.digests)
+        _warn(
+            [(one.path, f"{one.reason}; bottlenecks lost: {len(one.digests):,}") for one in lost],
+            progress,
+        )
 
-        Raises:
-            UsageError: It cannot be made or written.
-        """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(
-                f"run.cache {self.folder}: cannot be made: {error.strerror}.",
-                "Give a folder that can be written: run.cache=DIR or RETRAIN_CACHE.",
-            ) from None
+    def read_index(self, wanted: Collection[bytes], progress: Progress) -> Known:
+        """Look into every shard for some contents, into those that were written last first.
 
-    def read_index(self, progress: Progress) -> Known:
-        """Look into every shard; a damaged one is passed over with a warning."""
-        shards = []
-        for path in sorted(self.folder.glob(f"*{SUFFIX}")):
-            try:
-                shards.append(read_header(path, self.fingerprint))
-            except (OSError, Damaged) as error:
-                progress.warn(f"{path}: damaged shard, computed anew ({error})")
-        return Known(shards)
-
-    def read_rows(self, known: Known, digests: Sequence[bytes]) -> Float32Array:
-        """Read bottlenecks, shard by shard.
+        Memory is taken for these contents alone, whatever lies there.
 
         Args:
-            known: From `read_index`, its damaged shards forgotten.
-            digests: SHA-256 of images that `known` has bottlenecks of.
-        Returns:
-            (digests, features) float32, in the order asked.
+            wanted: SHA-256 of the contents.
+            progress: Told of damaged shards, which are passed over.
         """
-        rows = np.empty((len(digests), self.features), np.float32)
-        shards, places = known.places(digests)
-        for number in np.unique(shards).tolist():
-            mine = shards == number
-            rows[mine] = known.shard(number).table()[places[mine]]
-        return rows
+        shards: list[Shard] = []
+        damaged: list[tuple[Path, str]] = []
+        unreadable: dict[bytes, str] = {}
+        found: set[bytes] = set()
+        for path in self._paths(damaged):
+            try:
+                shard, reasons = read_head(path, self.fingerprint, self.features)
+            except PermissionError:
+                self.use.closed.add(path)
+                continue
+            except FileNotFoundError:
+                continue  # its owner removed it just now
+            except (OSError, Damaged) as error:
+                damaged.append((path, _why(error)))
+                continue
+            chosen = []
+            for row, digest in enumerate(shard.entries["sha256"].tolist()):
+                if digest in wanted and digest not in found and (path, digest) not in self._lost:
+                    found.add(digest)
+                    chosen.append(row)
+            if chosen:
+                shards.append(shard.only(chosen))
+            unreadable.update((one, why) for one, why in reasons.items() if one in wanted)
+        if len(found | unreadable.keys()) < len(wanted):
+            _warn(damaged, progress)
+        elif damaged:
+            progress.say(f"{len(damaged):,} damaged shards passed over; others hold what they held")
+        self.use.tell_closed(progress)
+        return Known(shards, {one: why for one, why in unreadable.items() if one not in found})
+
+    def _paths(self, damaged: list[tuple[Path, str]]) -> list[Path]:
+        """The shards, those that were changed last first; adds what cannot be listed."""
+        try:
+            found = [self.folder / name for name in names(self.folder, SUFFIX)]
+        except PermissionError:
+            self.use.closed.add(self.folder)
+            return []
+        except OSError as error:
+            damaged.append((self.folder, _why(error)))
+            return []
+        return sorted(found, key=_age_order)
 
 
-def read_header(path: Path, fingerprint: str) -> Shard:
-    """Read a shard's header and index.
+def _age_order(path: Path) -> int:
+    """An order in which a shard that makes up for a damaged one is met before that.
 
-    Raises:
-        Damaged: It is cut short, changed, or belongs to another fingerprint.
+    By clocks, which may differ: then the damaged one is met first, and named once more.
     """
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if file.read(8) != MAGIC:
-            raise Damaged("no shard")
-        header = _parse_header(file, size)
-        if header.get("fingerprint") != fingerprint:
-            raise Damaged("another fingerprint")
-        rows, features = int(header["rows"]), int(header["features"])
-        index = file.read(rows * ENTRY.itemsize)
-        offset = file.tell()
-    if zlib.crc32(index) != header["crc"]:
-        raise Damaged("its index was changed")
-    if size != offset + rows * features * 4:
-        raise Damaged("cut short")
-    unreadable = {bytes.fromhex(key): reason for key, reason in header["unreadable"].items()}
-    return Shard(path, features, np.frombuffer(index, ENTRY), unreadable, offset)
-
-
-def _parse_header(file: BinaryIO, size: int) -> dict[str, Any]:
-    length = int.from_bytes(file.read(8), "little")
-    if length > size:
-        raise Damaged("cut short")
     try:
-        header = json.loads(file.read(length))
-    except ValueError:
-        raise Damaged("its header was changed") from None
-    if not isinstance(header, dict) or not {"rows", "features", "crc", "unreadable"} <= set(header):
-        raise Damaged("its header lacks keys")
-    return header
+        return -os.lstat(path).st_mtime_ns
+    except OSError:
+        return 0
 
 
-class ShardWriter:
-    """One rank's open shard: rows gather in memory and are committed at growing intervals."""
+def _why(error: OSError | Damaged) -> str:
+    return f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
 
-    def __init__(self, cache: Cache) -> None:
-        """Start empty."""
-        self._cache = cache
-        self._digests: list[bytes] = []
-        self._rows: list[Float32Array] = []
-        self._hashes: list[int | None] = []
-        self._unreadable: dict[str, str] = {}
-        self._interval = FIRST_COMMIT_SECONDS
-        self._due = time.monotonic() + self._interval
-        self._number = 0
 
-    def add(self, digest: bytes, bottleneck: Float32Array, dhash: int | None) -> None:
-        """Keep one image's bottleneck (features,) and its difference hash, if it has one."""
-        self._digests.append(digest)
-        self._rows.append(bottleneck)
-        self._hashes.append(dhash)
-
-    def add_unreadable(self, digest: bytes, reason: str) -> None:
-        """Keep that a content cannot be read."""
-        self._unreadable[digest.hex()] = reason
-
-    def commit_if_due(self) -> None:
-        """Make the rows visible when their interval is over."""
-        if time.monotonic() >= self._due:
-            self.commit()
-            self._interval = min(2 * self._interval, LONGEST_COMMIT_SECONDS)
-            self._due = time.monotonic() + self._interval
-
-    def commit(self) -> None:
-        """Make the rows visible.
-
-        Raises:
-            RetrainError: The disk is full; nothing is left half-written.
-        """
-        if not self._digests and not self._unreadable:
-            return
-        name = f"{socket.gethostname()}-{os.getpid()}-{time.time_ns()}-{self._number}{SUFFIX}"
-        write_bytes(self._cache.folder / name, self._encode())
-        self._number += 1
-        self._digests, self._rows, self._hashes, self._unreadable = [], [], [], {}
-
-    def _encode(self) -> bytes:
-        table = np.array(self._rows, "<f4").reshape(len(self._rows), self._cache.features)
-        index = self._index(table).tobytes()
-        header = json.dumps(
-            {
-                "fingerprint": self._cache.fingerprint,
-                "features": self._cache.features,
-                "rows": len(table),
-                "crc": zlib.crc32(index),
-                "unreadable": self._unreadable,
-            }
-        ).encode()
-        length = len(header).to_bytes(8, "little")
-        return b"".join([MAGIC, length, header, index, table.tobytes()])
-
-    def _index(self, table: Float32Array) -> Array:
-        index = np.empty(len(table), ENTRY)
-        index["sha256"] = np.frombuffer(b"".join(self._digests), "V32")
-        index["crc"] = _checks(table)
-        index["dhash"] = np.array([dhash or 0 for dhash in self._hashes], np.uint64)
-        index["hashed"] = [dhash is not None for dhash in self._hashes]
-        return index
+def _warn(damaged: Sequence[tuple[Path, str]], progress: Progress) -> None:
+    for path, why in damaged[:MOST_TOLD]:
+        progress.warn(printable(f"{path}: damaged shard, computed anew ({why})"))
+    if len(damaged) > MOST_TOLD:
+        progress.warn(f"{len(damaged) - MOST_TOLD:,} more damaged shards, computed anew")

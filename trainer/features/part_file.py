@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from trainer.rundir import write_error
+from trainer.shared import make_shared
 
 ABANDONED_SECONDS = 120.0
 """So long nothing was written by an owner of whom nothing is known: on another host."""
@@ -46,6 +47,7 @@ class PartFile:
         """Make ours the longest that nobody works on."""
         folder = self.target.parent
         left = [path for path in folder.iterdir() if path.name.startswith(self._prefix)]
+        left = [path for path in left if _ours(path)]
         for path in sorted(left, key=_size, reverse=True):
             if path == self.path:
                 return
@@ -102,9 +104,16 @@ def make_folder(folder: Path) -> None:
         RetrainError: It cannot be made.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_shared(folder)
     except OSError as error:
         raise write_error(folder, None, error) from None
+
+
+def _ours(path: Path) -> bool:
+    """Whether this user began it; what another began, a umask may keep from being gone on with."""
+    with suppress(FileNotFoundError):
+        return path.lstat().st_uid == os.geteuid()
+    return False
 
 
 def _size(path: Path) -> int:

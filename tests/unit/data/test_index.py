@@ -17,6 +17,7 @@ from typing import BinaryIO
 import pytest
 
 from trainer.arrays import ByteArray, IntArray
+from trainer.cache_use import CacheUse
 from trainer.config import Data
 from trainer.data.index import ENTRY_BYTES, STATE_BYTES, Index, digest, state
 from trainer.data.plan import Plan, make_plan
@@ -59,6 +60,9 @@ class Alone(World):
         self.rank, self.size = 0, 1
         self._stopping = Stopping()
         self._transport = Echo()
+
+    def tick(self) -> None:
+        pass
 
     def ask_to_stop(self) -> None:
         self._stopping.requested = True
@@ -109,9 +113,14 @@ def plan(photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> MakePlan
         data = Data(images=str(root), exclude=list(exclude))
         with monkeypatch.context() as patch:
             patch.setattr(time, "time", lambda: now() + later)
-            return make_plan(data, cache, verify, world or Alone(), progress or Progress())
+            use = CacheUse(cache, cache.parent / "run")
+            return make_plan(data, use, verify, world or Alone(), progress or Progress())
 
     return make
+
+
+def index_of(cache: Path, source: Path) -> Index:
+    return Index(CacheUse(cache, cache.parent / "run"), source)
 
 
 def index_files(cache: Path) -> list[Path]:
@@ -234,18 +243,17 @@ def test_file_changed_while_it_was_hashed_is_not_remembered(
     with monkeypatch.context() as patch:
         patch.setattr("trainer.data.plan.digest", meanwhile_changed)
         first = plan()
-    index = Index(cache, photos)
-    index.read()
+    index = index_of(cache, photos)
+    index.read([file.state for file in first.files], Progress())
     assert sorted(index.digests.values()) == sorted(first.digests[1:])
 
 
 def test_content_that_changed_behind_its_state_is_told_by_verify(
     photos: Path, cache: Path, plan: MakePlan
 ) -> None:
-    plan()
-    index = Index(cache, photos)
-    index.read()
-    states = list(index.digests)
+    states = [file.state for file in plan().files]
+    index = index_of(cache, photos)
+    index.read(states, Progress())
     index.renew(states, {states[0]: bytes(32)}, Progress())
     progress = Progress()
     verified = plan(verify=True, progress=progress)
@@ -283,8 +291,8 @@ def test_file_that_can_be_read_again_soon_is_no_bad_file(
 
 
 @pytest.mark.parametrize("damage", ["cut short", "empty", "one bit", "other layout"])
-def test_damaged_index_is_passed_over_in_silence_and_made_anew(
-    damage: str, cache: Path, photos: Path, plan: MakePlan
+def test_damaged_index_is_named_passed_over_and_made_anew(
+    damage: str, cache: Path, photos: Path, plan: MakePlan, tmp_path: Path
 ) -> None:
     first = plan()
     (path,) = index_files(cache)
@@ -297,8 +305,9 @@ def test_damaged_index_is_passed_over_in_silence_and_made_anew(
         del content[{"cut short": -ENTRY_BYTES, "empty": 0}[damage] :]
     path.write_bytes(bytes(content))
     progress = Progress()
-    assert plan(progress=progress).digests == first.digests
-    assert not progress.warnings
+    with progress.logging_to(tmp_path / "log"):
+        assert plan(progress=progress).digests == first.digests
+    assert f"{path}: damaged" in (tmp_path / "log").read_text()
     with openings(photos) as opened:
         plan()
     assert not opened
@@ -317,21 +326,94 @@ def test_index_that_vanishes_while_it_is_looked_for_is_passed_over(
 
 
 def test_what_two_runs_wrote_at_once_is_known_and_then_joined(cache: Path, photos: Path) -> None:
-    runs = [Index(cache, photos) for _ in range(3)]
+    runs = [index_of(cache, photos) for _ in range(3)]
     keys = [bytes([number]) * STATE_BYTES for number in range(4)]
     runs[2].renew(keys[2:3], {keys[2]: bytes(32)}, Progress())
     for run in runs[:2]:
-        run.read()
+        run.read(keys, Progress())
     for run, key in zip(runs, keys[:2], strict=False):
         run.renew(keys, {key: bytes(32)}, Progress())
     assert len(index_files(cache)) == 2
-    last = Index(cache, photos)
-    last.read()
+    last = index_of(cache, photos)
+    last.read(keys, Progress())
     assert sorted(last.digests) == keys[:3]
     last.renew(keys, {keys[3]: bytes(32)}, Progress())
     assert len(index_files(cache)) == 1
-    last.read()
+    last.read(keys, Progress())
     assert sorted(last.digests) == keys
+
+
+def test_file_of_which_two_runs_say_different_things_is_hashed_again(
+    cache: Path, photos: Path
+) -> None:
+    keys = [bytes([number]) * STATE_BYTES for number in range(2)]
+    for content in (bytes(32), bytes(31) + b"\1"):
+        index_of(cache, photos).renew(keys, {keys[0]: content, keys[1]: bytes(32)}, Progress())
+    last = index_of(cache, photos)
+    last.read(keys, Progress())
+    assert last.digests == {keys[1]: bytes(32)}
+
+
+def test_index_of_many_files_is_several_files(
+    cache: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.data.index.MOST_ENTRIES", 3)
+    known = {bytes([number]) * STATE_BYTES: bytes([number]) * 32 for number in range(8)}
+    index_of(cache, photos).renew(list(known), known, Progress())
+    assert len(index_files(cache)) == 3
+    last = index_of(cache, photos)
+    last.read(list(known), Progress())
+    assert last.digests == known
+
+
+def test_of_what_is_not_listed_no_more_is_taken_in_than_of_what_is(
+    cache: Path, photos: Path
+) -> None:
+    known = {bytes([number]) * STATE_BYTES: bytes(32) for number in range(100)}
+    index_of(cache, photos).renew(list(known), known, Progress())
+    last = index_of(cache, photos)
+    listed = list(known)[95:]
+    last.read(listed, Progress())
+    assert len(last.digests) == 10
+    assert set(listed) < set(last.digests)
+
+
+def test_change_of_any_byte_of_an_index_is_named_or_changes_nothing(
+    cache: Path, photos: Path, tmp_path: Path
+) -> None:
+    known = {bytes([number]) * STATE_BYTES: bytes([number]) * 32 for number in range(3)}
+    index_of(cache, photos).renew(list(known), known, Progress())
+    (path,) = index_files(cache)
+    content = path.read_bytes()
+    for place in range(len(content)):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << place % 8
+        path.write_bytes(flipped)
+        (tmp_path / "log").unlink(missing_ok=True)
+        progress, again = Progress(), index_of(cache, photos)
+        with progress.logging_to(tmp_path / "log"):
+            again.read(list(known), progress)
+        assert not again.digests
+        assert str(path) in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "endless", "giant"])
+def test_index_that_no_run_wrote_is_passed_over(
+    kind: str, cache: Path, photos: Path, plan: MakePlan
+) -> None:
+    first = plan()
+    folder = index_files(cache)[0].parent
+    path = folder / "a.index1"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "endless":
+        path.symlink_to("/dev/zero")
+    else:
+        path.touch()
+        os.truncate(path, 1 << 42)
+    with openings(photos) as opened:
+        assert plan().digests == first.digests
+    assert not opened
 
 
 def test_class_left_out_for_once_is_still_known(photos: Path, plan: MakePlan) -> None:
@@ -387,9 +469,10 @@ def test_cache_that_cannot_be_written_ends_no_plan(
     with progress.logging_to(tmp_path / "log"):
         found = plan(progress=progress)
     assert found.digests == expected(photos, found)
-    assert (
-        "cannot be written; the next run hashes the files again" in (tmp_path / "log").read_text()
-    )
+    told = (tmp_path / "log").read_text()
+    assert f"{cache}/sources/" in told
+    assert "cannot be written (328 bytes)" in told
+    assert "; the next run hashes the files again" in told
 
 
 def test_stop_keeps_what_was_hashed(

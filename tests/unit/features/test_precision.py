@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from trainer.cache_use import CacheUse
+from trainer.features.cache import Cache
 from trainer.features.precision import (
     Verdict,
     agree_on,
@@ -13,6 +16,8 @@ from trainer.features.precision import (
     kept_verdict,
     relative_error,
 )
+from trainer.progress import Progress
+from trainer.shared import seal
 from trainer.world.devices import Device
 
 PLAIN = Device("cpu")
@@ -70,27 +75,84 @@ def verdict_on(images: list[bytes], error: float) -> Verdict:
     return Verdict("bfloat16", error, [image.hex() for image in images])
 
 
-def test_verdict_serves_runs_that_hold_enough_of_the_images_compared(tmp_path: Path) -> None:
-    keep_verdict(tmp_path, verdict_on(digests(0, 40), 0.001))
-    assert kept_verdict(tmp_path, digests(8, 5000)) == verdict_on(digests(0, 40), 0.001)
-    assert kept_verdict(tmp_path, digests(9, 5000)) is None
+@pytest.fixture
+def store(tmp_path: Path) -> Cache:
+    return Cache(CacheUse(tmp_path / "cache", tmp_path / "run"), "f" * 64, 7)
 
 
-def test_verdict_on_all_images_of_a_small_run_serves_it_again(tmp_path: Path) -> None:
-    keep_verdict(tmp_path, verdict_on(digests(0, 5), float("inf")))
-    kept = kept_verdict(tmp_path, digests(0, 5))
+def test_verdict_serves_runs_that_hold_enough_of_the_images_compared(store: Cache) -> None:
+    keep_verdict(store, verdict_on(digests(0, 40), 0.001))
+    assert kept_verdict(store, digests(8, 5000), Progress()) == verdict_on(digests(0, 40), 0.001)
+    assert kept_verdict(store, digests(9, 5000), Progress()) is None
+
+
+def test_verdict_on_all_images_of_a_small_run_serves_it_again(store: Cache) -> None:
+    keep_verdict(store, verdict_on(digests(0, 5), float("inf")))
+    kept = kept_verdict(store, digests(0, 5), Progress())
     assert kept is not None
     assert not kept.accepted
 
 
-def test_of_two_verdicts_the_one_on_more_of_the_runs_images_counts(tmp_path: Path) -> None:
-    keep_verdict(tmp_path, verdict_on(digests(0, 36), 0.001))
-    keep_verdict(tmp_path, verdict_on(digests(0, 40), 0.02))
-    kept = kept_verdict(tmp_path, digests(0, 50))
+def test_of_two_verdicts_the_one_on_more_of_the_runs_images_counts(store: Cache) -> None:
+    keep_verdict(store, verdict_on(digests(0, 36), 0.001))
+    keep_verdict(store, verdict_on(digests(0, 40), 0.02))
+    kept = kept_verdict(store, digests(0, 50), Progress())
     assert kept is not None
     assert kept.error == 0.02
 
 
-def test_broken_verdict_is_passed_over(tmp_path: Path) -> None:
-    (tmp_path / "a.verdict.json").write_text('{"precision": "bfl')
-    assert kept_verdict(tmp_path, digests(0, 40)) is None
+WRONG: list[dict[str, object]] = [
+    {"error": float("nan")},
+    {"error": -1.0},
+    {"error": True},
+    {"error": "0.1"},
+    {"images": ["00" * 32] * 40},
+    {"images": ["00"] * 40},
+    {"images": 5},
+    {"precision": "float64"},
+    {"more": 1},
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_verdict_that_no_check_gave_is_passed_over(wrong: dict[str, object], store: Cache) -> None:
+    keep_verdict(store, verdict_on(digests(0, 40), 0.001))
+    (path,) = store.folder.glob("*.verdict2.json")
+    path.write_bytes(seal({**asdict(verdict_on(digests(0, 40), 0.001)), **wrong}))
+    assert kept_verdict(store, digests(0, 40), Progress()) is None
+
+
+def test_change_of_any_byte_of_a_verdict_is_named_or_changes_nothing(
+    store: Cache, tmp_path: Path
+) -> None:
+    verdict = verdict_on(digests(0, 3), 0.00125)
+    keep_verdict(store, verdict)
+    (path,) = store.folder.glob("*.verdict2.json")
+    content = path.read_bytes()
+    found = 0
+    for place in range(len(content)):
+        for bits in (0x01, 0x20, 0x80):
+            flipped = bytearray(content)
+            flipped[place] ^= bits
+            path.write_bytes(flipped)
+            log = tmp_path / "log"
+            log.unlink(missing_ok=True)
+            progress = Progress()
+            with progress.logging_to(log):
+                kept = kept_verdict(store, digests(0, 3), progress)
+            assert kept == verdict or (kept is None and str(path) in log.read_text())
+            found += kept is None
+    assert found > 2 * len(content)
+
+
+def test_verdict_that_one_may_not_read_costs_a_new_check(store: Cache) -> None:
+    keep_verdict(store, verdict_on(digests(0, 40), 0.001))
+    (path,) = store.folder.glob("*.verdict2.json")
+
+    def refuse(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trainer.shared.os.open", refuse)
+        assert kept_verdict(store, digests(0, 40), Progress()) is None
+    assert store.use.closed == {path}

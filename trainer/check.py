@@ -4,18 +4,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 
-import numpy as np
-
-from trainer.arrays import BoolArray
 from trainer.config import Config, cache_folder
 from trainer.data.dataset import Dataset, Hashes, deal_dataset, require_dealable
+from trainer.data.difference_hash import DifferenceHash
 from trainer.data.images import BadFile, Listing, Unreadable
-from trainer.data.near_duplicates import HashArray
 from trainer.data.place import patiently
 from trainer.data.plan import Plan, assemble, hash_file
 from trainer.data.retrain_py import common_length, parse_bottleneck
@@ -23,7 +20,9 @@ from trainer.data.sets import TEST, TRAINING, VALIDATION
 from trainer.data.source import Source, list_enough, look_at, put_in, require_whole, unseen
 from trainer.features import weights
 from trainer.features.backbones import NETWORKS
-from trainer.features.pipeline import Decoder
+from trainer.features.exact_hashes import HashTable, complete
+from trainer.features.pipeline import Decoder, Outcome, Work
+from trainer.features.preprocess import HASH_ALONE, Decoded
 from trainer.progress import to_stderr
 from trainer.report.wording import visible
 from trainer.world import launch
@@ -57,7 +56,7 @@ def check_source(config: Config, quick: bool) -> None:
     require_dealable(plan, config)
     found = _read_all(config, plan)
     hashes = None if config.data.images is None else _hashes(plan, found)
-    dataset = deal_dataset(plan, _unreadable(config, plan, found), hashes, config)
+    dataset = deal_dataset(plan, _unreadable(plan, found), hashes, config)
     _print_table(dataset, plan)
 
 
@@ -70,7 +69,7 @@ def _plan(source: Source, names: Listing) -> Plan:
     return assemble(source, listing, hashed)
 
 
-Read = tuple[str, int | None]
+Read = tuple[str, DifferenceHash | int | None]
 """Why a file is unreadable, or nothing; a picture's difference hash, or a text's numbers."""
 
 
@@ -85,17 +84,25 @@ def _read_all(config: Config, plan: Plan) -> list[Read]:
 
 
 def _pictures(config: Config, plan: Plan) -> Iterator[Read]:
-    cores = len(launch.given_cores())
-    side = NETWORKS[config.backbone.name].side
     work = list(zip(plan.files, plan.digests, strict=True))
+    for outcome in _decoded(plan, work, NETWORKS[config.backbone.name].side):
+        if isinstance(outcome, Decoded):
+            yield "", outcome.dhash
+        else:
+            yield _reason(outcome), None
+
+
+def _decoded(plan: Plan, work: Work, side: int) -> Iterator[Outcome]:
+    """Decode some files, in order, on all cores."""
+    cores = len(launch.given_cores())
     with Decoder(plan.source.place, side, cores) as decoder:
         for first in range(0, len(work), AT_ONCE * cores):
             for future in decoder.start(work[first : first + AT_ONCE * cores]):
-                outcome = future.result()
-                if isinstance(outcome, OSError):
-                    yield f"cannot be read: {outcome.strerror}", None
-                else:
-                    yield (outcome, None) if isinstance(outcome, str) else ("", outcome.dhash)
+                yield future.result()
+
+
+def _reason(outcome: str | OSError) -> str:
+    return outcome if isinstance(outcome, str) else f"cannot be read: {outcome.strerror}"
 
 
 def _texts(plan: Plan) -> Iterator[Read]:
@@ -108,8 +115,8 @@ def _texts(plan: Plan) -> Iterator[Read]:
             yield f"cannot be read: {error.strerror}", None
 
 
-def _unreadable(config: Config, plan: Plan, found: Sequence[Read]) -> list[BadFile]:
-    lengths = [length for _, length in found if config.data.images is None and length]
+def _unreadable(plan: Plan, found: Sequence[Read]) -> list[BadFile]:
+    lengths = [length for _, length in found if isinstance(length, int)]
     most = common_length(lengths) if lengths else None
     bad = []
     for file, (reason, length) in zip(plan.files, found, strict=True):
@@ -121,16 +128,28 @@ def _unreadable(config: Config, plan: Plan, found: Sequence[Read]) -> list[BadFi
 
 
 def _hashes(plan: Plan, found: Sequence[Read]) -> Hashes:
-    known = {digest: dhash for digest, (_, dhash) in zip(plan.digests, found, strict=True)}
+    """Hashes from which the near-duplicates follow; for that some images are decoded whole."""
+    first = dict(zip(reversed(plan.digests), reversed(plan.files), strict=True))
+    known = zip(plan.digests, found, strict=True)
+    table = HashTable(
+        {digest: dhash for digest, (_, dhash) in known if isinstance(dhash, DifferenceHash)}
+    )
 
-    def look_up(digests: Iterable[bytes]) -> tuple[HashArray, BoolArray]:
-        dhashes = [known[digest] for digest in digests]
-        return (
-            np.array([dhash or 0 for dhash in dhashes], np.uint64),
-            np.array([dhash is not None for dhash in dhashes], np.bool_),
-        )
+    def decode(digests: Sequence[bytes]) -> tuple[dict[bytes, DifferenceHash], list[BadFile]]:
+        exact, bad = {}, []
+        work = [(first[digest], digest) for digest in digests]
+        with progress.track("Files read at full size", len(work)) as track:
+            for (file, digest), outcome in zip(work, _decoded(plan, work, HASH_ALONE), strict=True):
+                if isinstance(outcome, Decoded):
+                    exact[digest] = outcome.dhash
+                else:
+                    bad.append(BadFile(file.path, file.bytes, _reason(outcome)))
+                track.reach(len(exact) + len(bad))
+        return exact, bad
 
-    return look_up
+    progress = to_stderr()
+    complete(table, decode, progress)
+    return table.look_up
 
 
 def _print_table(dataset: Dataset, plan: Plan) -> None:

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
 FORMATS = {"JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF"}
 MOST_PIXELS = 200_000_000
-SIDES = {"inception_v3": 299}
-OTHER_SIDE = 224
-"""Pixels a side that all other backbones take."""
 BROKEN_IMAGE = (
     OSError,
     SyntaxError,
@@ -54,8 +51,8 @@ def numbers(content: bytes) -> NDArray[np.float64]:
     return values.astype(np.float32).astype(np.float64)
 
 
-def picture(content: bytes, side: int) -> Image.Image:
-    """A whole image as upright RGB; a large JPEG at a half, quarter or eighth, as runs decode it.
+def picture(content: bytes) -> Image.Image:
+    """A whole image as upright RGB.
 
     Raises:
         Unusable: Pillow does not read it to its end as one of `FORMATS`, or it is over 200
@@ -69,7 +66,6 @@ def picture(content: bytes, side: int) -> Image.Image:
             numeric = image.mode in {"F", "I", "LAB"} and image.format != "PNG"
             if image.format not in FORMATS or numeric or math.prod(image.size) > MOST_PIXELS:
                 raise Unusable
-            image.draft(None, (2 * side, 2 * side))
             image.load()
             return to_rgb(upright(image), image.format == "JPEG")
     except BROKEN_IMAGE as error:

@@ -61,13 +61,13 @@ class Member(NamedTuple):
     """Its content; None for what is no regular file."""
 
 
-def read_source(origin: Path, exclude: list[str], side: int | None) -> Source:
+def read_source(origin: Path, exclude: list[str], pictures: bool) -> Source:
     """List and read a source.
 
     Args:
         origin: A folder whose first-level folders are the classes, a .tar of one, or a manifest.
         exclude: Classes to leave out.
-        side: Pixels a side of the network's input; None where these are bottleneck texts.
+        pictures: Whether these are images; else they are bottleneck texts.
     """
     source = Source()
     if origin.is_dir():
@@ -78,13 +78,13 @@ def read_source(origin: Path, exclude: list[str], side: int | None) -> Source:
         members = in_manifest(origin)
     for member in members:
         if member.label not in exclude:
-            take(member, side, source)
-    if side is None:
+            take(member, pictures, source)
+    if not pictures:
         keep_common_length(source)
     return source
 
 
-def take(member: Member, side: int | None, source: Source) -> None:
+def take(member: Member, pictures: bool, source: Source) -> None:
     """Read one file and put it where it belongs."""
     content = member.read()
     if content is None or len(content) > MOST_BYTES:
@@ -92,10 +92,10 @@ def take(member: Member, side: int | None, source: Source) -> None:
         return
     sha256, source.sizes[member.path] = hashlib.sha256(content).hexdigest(), len(content)
     try:
-        if side is None:
-            source.bottlenecks[sha256] = numbers(content)
+        if pictures:
+            source.hashes[sha256] = difference_hash(picture(content))
         else:
-            source.hashes[sha256] = difference_hash(picture(content, side))
+            source.bottlenecks[sha256] = numbers(content)
     except Unusable:
         source.unreadable[member.path] = len(content)
         return

@@ -13,7 +13,6 @@ from checks import (
     expect,
     told_source,
 )
-from content import OTHER_SIDE, SIDES
 from findings import Findings
 from refit import check_refit
 from results import check_complete, check_near, check_results
@@ -57,7 +56,4 @@ def recompute(findings: Findings, folder: Path, origin: Path | None, refit: bool
 def read(run: RunFiles, origin: Path) -> Source:
     """Read the source as the run's configuration says."""
     data = run.config["data"]
-    if data["bottlenecks"] is not None:
-        return read_source(origin, data["exclude"], None)
-    side = SIDES.get(run.config["backbone"]["name"], OTHER_SIDE)
-    return read_source(origin, data["exclude"], side)
+    return read_source(origin, data["exclude"], data["bottlenecks"] is None)

@@ -59,7 +59,7 @@ def make_source(root: Path) -> None:
 def make_run(folder: Path, source_folder: Path) -> None:
     """A run directory on it in which nothing is wrong."""
     (folder / "stages").mkdir()
-    source = read_source(source_folder, [], None)
+    source = read_source(source_folder, [], pictures=False)
     run = RunFiles(folder, [], [], [], [], {}, CONFIG, {})
     expected = expect(run, source)
     table(folder, "manifest.csv", manifest_rows(source, expected))

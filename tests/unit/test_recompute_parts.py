@@ -147,12 +147,12 @@ def test_pictures_are_taken_upright_on_white_and_anything_else_is_unusable() -> 
     exif[0x0112] = 6  # the camera was turned: what is left in the file is below in the picture
     half = Image.new("RGBA", (40, 20), "black")
     half.paste((0, 0, 0, 0), (20, 0, 40, 20))
-    turned = picture(png(half, exif=exif), 299)
+    turned = picture(png(half, exif=exif))
     assert turned.size == (20, 40)
     assert [turned.getpixel((0, 0)), turned.getpixel((0, 39))] == [(0, 0, 0), (255, 255, 255)]
     for content in (b"", b"GIF", png(half)[:-40]):
         with pytest.raises(Unusable):
-            picture(content, 299)
+            picture(content)
 
 
 def png(image: Image.Image, **more: Any) -> bytes:
@@ -218,7 +218,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def read(origin: Path) -> Source:
-    return read_source(origin, [], 299)
+    return read_source(origin, [], pictures=True)
 
 
 def test_folder_archive_and_manifest_of_the_same_files_are_the_same(photos: Path) -> None:

@@ -13,7 +13,7 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageChops
@@ -68,11 +68,31 @@ def upright_rgb(content: bytes, least: int | None = None) -> Image.Image:
     return Picture(io.BytesIO(content), least).upright_rgb()
 
 
+class Reduction(NamedTuple):
+    """How a picture that was decoded at reduced size lies on the whole one, both upright."""
+
+    width: int
+    height: int
+    """Of the whole one, in pixels."""
+    factor: int
+    """Pixels of the whole one, a side, that are one of the reduced; at the last edge of the file's
+    rows and columns there may be fewer."""
+    left: float
+    top: float
+    """Where the whole one begins, in pixels of the reduced one: after 0 where the file's last edge,
+    whose pixels may reach beyond it, was turned to be the first."""
+    bits: float
+    """That the file takes for a pixel of the whole one."""
+    step: float
+    """To whose multiples its frequencies were rounded (root mean square, of the coarsest table)."""
+
+
 class Picture:
     """An image file of which no more than the header has been read.
 
     Attributes:
         bytes: About how much memory decoding will take; more rather than less.
+        reduction: Of an image that was decoded at reduced size.
     """
 
     def __init__(self, file: BinaryIO, least: int | None = None) -> None:
@@ -88,8 +108,10 @@ class Picture:
         self._start = file.read(START_BYTES)
         self._name = format_of(self._start)
         self._image: ImageFile | None = None
+        self._factor = 1
+        self.reduction: Reduction | None = None
         with self._blaming():
-            size = self._read_size()
+            self._size = size = self._read_size()
             if size[0] * size[1] > MOST_PIXELS:
                 raise Unreadable(f"has {size[0]} x {size[1]} pixels, over 200 megapixels")
             self.bytes = self._memory(size, least)
@@ -107,6 +129,12 @@ class Picture:
             image.load()
             rgb = _to_rgb(image, frame)
             turn = _TURN.get(_orientation(image))  # a TIFF's is gone where Pillow turned it itself
+            if self._factor > 1:
+                left, top, whole = _turned(self._size, image.size, self._factor, turn)
+                bits = 8 * self._file.seek(0, io.SEEK_END) / (whole[0] * whole[1])
+                self.reduction = Reduction(
+                    *whole, self._factor, left, top, bits, _coarsest_step(image)
+                )
             return rgb if turn is None else rgb.transpose(turn)
 
     def _open(self) -> ImageFile:
@@ -132,6 +160,7 @@ class Picture:
         held = COEFFICIENT_BYTES * pixels if self._image.info.get("progressive") else 0
         if least:
             self._image.draft(None, (least, least))
+            self._factor = round(size[0] / self._image.width)
         return each * self._image.width * self._image.height + held
 
     @contextmanager
@@ -227,6 +256,38 @@ _TURN = {
     8: Image.Transpose.ROTATE_90,
 }
 """What undoes each EXIF orientation; 1 is upright."""
+_ON_ITS_SIDE = {_TURN[orientation] for orientation in (5, 6, 7, 8)}
+
+
+def _turned(
+    whole: tuple[int, int], reduced: tuple[int, int], factor: int, turn: Image.Transpose | None
+) -> tuple[float, float, tuple[int, int]]:
+    """Turn what is known of a file's rows and columns as its picture was turned.
+
+    Args:
+        whole: Width and height.
+        reduced: The same of what was decoded.
+        factor: Between them.
+        turn: What made it upright.
+    Returns:
+        Where the upright whole picture begins in the reduced one (left, top), and its size.
+    """
+    if turn is None:
+        return 0.0, 0.0, whole
+    beyond = [part - length / factor for part, length in zip(reduced, whole, strict=True)]
+    # Where the file's first pixel comes to lie tells which of its edges come first.
+    corner = np.zeros((2, 2), np.uint8)
+    corner[0, 0] = 1
+    row, column = np.argwhere(np.asarray(Image.fromarray(corner).transpose(turn)))[0].tolist()
+    if turn in _ON_ITS_SIDE:
+        whole, beyond = whole[::-1], beyond[::-1]
+    return beyond[0] * column, beyond[1] * row, whole
+
+
+def _coarsest_step(image: ImageFile) -> float:
+    assert isinstance(image, JpegImageFile)
+    tables = image.quantization.values()
+    return max(float(np.sqrt(np.mean(np.square(table)))) for table in tables)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -17,17 +17,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from trainer.arrays import BoolArray, IntArray
+from trainer.data.difference_hash import BITS
 
 HashArray = npt.NDArray[np.uint64]
 
-BITS = 64
 MOST_DIFFERENT = 5
 BANDS = MOST_DIFFERENT + 1
-WIDTH, HEIGHT = 9, 8
-FEWEST_LEVELS = 8  # in a flatter picture the bits tell noise
 
 PAIRS_AT_ONCE = 1 << 15
 """Compared in one step, whatever the data: as many as a core's own cache holds."""
@@ -35,22 +32,6 @@ SMALL_BUCKET = 1000
 """Hashes that are simply compared all with all."""
 FIRST_ROWS = 16
 """Hashes of a large bucket that are compared first; twice as many with each step."""
-
-
-def difference_hash(image: Image.Image) -> int | None:
-    """Tell a picture by where it becomes lighter from left to right.
-
-    Args:
-        image: Upright, RGB, 8 bits a channel.
-    Returns:
-        64 bits, row by row, the first one highest; None where the picture is too flat for them.
-    Source: Krawetz 2013, "Kind of Like That", The Hacker Factor Blog (dHash).
-    """
-    grey = np.asarray(image.convert("L").resize((WIDTH, HEIGHT), Image.Resampling.BOX))
-    if int(grey.max()) - int(grey.min()) < FEWEST_LEVELS:
-        return None
-    lighter = grey[:, :-1] < grey[:, 1:]
-    return int.from_bytes(np.packbits(lighter).tobytes(), "big")
 
 
 class Near:
@@ -179,18 +160,18 @@ def _by_group_size(leader: IntArray, items: IntArray) -> tuple[IntArray, IntArra
 
 
 def _connect_pairs(hashes: HashArray, leader: IntArray, rows: IntArray, columns: IntArray) -> None:
-    for some, others in _tiles(rows, columns):
+    for some, others in tiles(rows, columns):
         row, column = np.nonzero(_near(hashes[some], hashes[others]))
         _unite(leader, some[row], others[column])
 
 
 def _find_any(hashes: HashArray, found: BoolArray, rows: IntArray, columns: IntArray) -> None:
-    for some, others in _tiles(rows, columns):
+    for some, others in tiles(rows, columns):
         open_ = some[~found[some]]
         found[open_] = _near(hashes[open_], hashes[others]).any(axis=1)
 
 
-def _tiles(rows: IntArray, columns: IntArray) -> Iterator[tuple[IntArray, IntArray]]:
+def tiles(rows: IntArray, columns: IntArray) -> Iterator[tuple[IntArray, IntArray]]:
     """Both cut so that pieces are compared at once."""
     side = int(PAIRS_AT_ONCE**0.5)
     for row in range(0, len(rows), side):

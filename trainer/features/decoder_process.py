@@ -13,12 +13,14 @@ from contextlib import AbstractContextManager, suppress
 
 import numpy as np
 
+from trainer.data.difference_hash import DifferenceHash
 from trainer.errors import RetrainError
 from trainer.features.decoding import (
     ANSWER,
     CHANGED,
     FAILED,
     GO,
+    HASH,
     IGNORED,
     MEMORY,
     PIXELS,
@@ -101,7 +103,7 @@ class DecoderProcess:
 
         Args:
             request: As `trainer.features.decoding.request` makes it.
-            side: Pixels a side, as asked for.
+            side: As asked for.
             hold: For the memory that it wants.
         Returns:
             The image, why its content is unreadable, or what kept it from being read now.
@@ -110,9 +112,9 @@ class DecoderProcess:
             Changed: The content is another.
         """
         self._send(request)
-        kind, hashed, length, number = self._receive()
+        kind, length, number = self._receive()
         if kind != MEMORY:
-            return self._outcome(kind, hashed, length, number, side)
+            return self._outcome(kind, length, number, side)
         with hold(number):
             self._send(GO)
             return self._outcome(*self._receive(), side)
@@ -123,9 +125,9 @@ class DecoderProcess:
         except BrokenPipeError:
             raise Ended(self._process.wait()) from None
 
-    def _receive(self) -> tuple[bytes, bool, int, int]:
-        kind, hashed, length, number = ANSWER.unpack(self._read(ANSWER.size))
-        return kind, bool(hashed), length, number
+    def _receive(self) -> tuple[bytes, int, int]:
+        kind, length, number = ANSWER.unpack(self._read(ANSWER.size))
+        return kind, length, number
 
     def _read(self, length: int) -> bytearray:
         content = bytearray(length)
@@ -140,13 +142,12 @@ class DecoderProcess:
                 raise Ended(self._process.wait())
             room = room[count:]
 
-    def _outcome(
-        self, kind: bytes, hashed: bool, length: int, number: int, side: int
-    ) -> Decoded | str | OSError:
+    def _outcome(self, kind: bytes, length: int, number: int, side: int) -> Decoded | str | OSError:
         if kind == PIXELS:
+            hashed, bits, unsure = HASH.unpack(self._read(HASH.size))
             pixels = np.empty((side, side, 3), np.uint8)
-            self._fill(pixels.data.cast("B"))
-            return Decoded(pixels, number if hashed else None)
+            self._fill(pixels.reshape(-1).data)
+            return Decoded(pixels, DifferenceHash(bits if hashed else None, unsure))
         words = self._read(length).decode()
         if kind == UNREADABLE:
             return words

@@ -5,8 +5,8 @@ It is asked on standard input, one image at a time, and answers on standard outp
 
     request     REQUEST: length of the path, offset, length, pixels a side, whether the SHA-256 is
                 known, the SHA-256; then the path
-    answer      ANSWER: kind, whether there is a difference hash, length of what follows, a number;
-                then pixels or words
+    answer      ANSWER: kind, length of what follows, a number; then a hash and pixels, or words
+    hash        HASH: whether there is a difference hash, the hash, the bits that are unsure
 
 Its parent's end is its own: it reads the end of its standard input, or the kernel ends it.
 """
@@ -28,19 +28,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from trainer.data.decode import Picture
 from trainer.data.images import MOST_BYTES, TOO_LARGE, Unreadable
 from trainer.data.place import Place, patiently
-from trainer.features.preprocess import DRAFT, Decoded, decode
+from trainer.features.preprocess import Decoded, decode, open_picture
 
 REQUEST = struct.Struct("<IqqI?32s")
-ANSWER = struct.Struct("<cBIQ")
+ANSWER = struct.Struct("<cIQ")
+HASH = struct.Struct("<?QQ")
 
 READY = b"H"
 MEMORY = b"M"
 """Wants to take so many bytes, and waits for GO."""
 PIXELS = b"P"
-"""Decoded; the number is the difference hash."""
+"""Decoded."""
 UNREADABLE = b"U"
 """The words say why."""
 UNREAD = b"E"
@@ -63,7 +63,7 @@ def request(place: Place, side: int, digest: bytes | None) -> bytes:
 
     Args:
         place: The content.
-        side: Pixels a side that are wanted.
+        side: Pixels a side that are wanted, or `HASH_ALONE`.
         digest: The SHA-256 that the content should have; None where it is not known.
     """
     path = os.fsencode(place.path)
@@ -114,15 +114,16 @@ class _Server:
         except Exception:
             self._say(FAILED, traceback.format_exc())
         else:
-            hashed = decoded.dhash is not None
-            self._send(PIXELS, decoded.pixels.data.cast("B"), decoded.dhash or 0, hashed)
+            bits, unsure = decoded.dhash
+            dhash = HASH.pack(bits is not None, bits or 0, unsure)
+            self._send(PIXELS, dhash + decoded.pixels.tobytes())
 
     def _decode(self, place: Place, side: int, digest: bytes | None) -> Decoded:
         self._asked = False
         content = patiently(lambda: self._read(place, side))
         if digest is not None and hashlib.sha256(content).digest() != digest:
             raise _Changed
-        picture = Picture(io.BytesIO(content), DRAFT * side)
+        picture = open_picture(io.BytesIO(content), side)
         self._ask(len(content) + picture.bytes)
         with _ending_with_the_parent():
             return decode(picture, side)
@@ -149,15 +150,13 @@ class _Server:
     def _say(self, kind: bytes, words: str, number: int = 0) -> None:
         self._send(kind, words.encode("utf-8", "backslashreplace"), number)
 
-    def _send(
-        self, kind: bytes, rest: bytes | memoryview = b"", number: int = 0, hashed: bool = False
-    ) -> None:
-        write(self._answers, b"".join([ANSWER.pack(kind, hashed, len(rest), number), rest]))
+    def _send(self, kind: bytes, rest: bytes = b"", number: int = 0) -> None:
+        write(self._answers, ANSWER.pack(kind, len(rest), number) + rest)
 
 
 def _decoding_bytes(file: BinaryIO, side: int) -> int:
     try:
-        return Picture(file, DRAFT * side).bytes
+        return open_picture(file, side).bytes
     except Unreadable:
         return 0  # why is told when the content is known to be the one that was meant
 

@@ -7,14 +7,14 @@ This is all that Pillow does; the normalisation of the pixels is in the graph. A
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from trainer.arrays import ByteArray
 from trainer.data.decode import Picture
-from trainer.data.near_duplicates import difference_hash
+from trainer.data.difference_hash import DifferenceHash, difference_hash, estimated_hash
 
 if TYPE_CHECKING:  # a decoding process starts sooner without it
     from trainer.features.backbones import Network
@@ -23,13 +23,17 @@ DRAFT = 2
 """A JPEG is decoded at a half, quarter or eighth where that leaves this many times the side."""
 
 
+HASH_ALONE = 0
+"""Instead of pixels a side: the picture is decoded whole, and only its difference hash given."""
+
+
 class Decoded(NamedTuple):
     """What a run keeps of an image file's content."""
 
     pixels: ByteArray
     """(side, side, 3) uint8, RGB, the whole picture with its sides made equal as retrain.py did."""
-    dhash: int | None
-    """The difference hash, of a JPEG at the size that it was decoded at; None where none is."""
+    dhash: DifferenceHash
+    """An estimate where the picture was decoded at reduced size."""
 
 
 def recipe(network: Network) -> str:
@@ -45,15 +49,32 @@ def recipe(network: Network) -> str:
     )
 
 
+def open_picture(file: BinaryIO, side: int) -> Picture:
+    """Read an image file's header, before `decode`.
+
+    Args:
+        file: Open at its start.
+        side: As for `decode`.
+    Raises:
+        Unreadable: With the reason in plain words.
+    """
+    return Picture(file, None if side == HASH_ALONE else DRAFT * side)
+
+
 def decode(picture: Picture, side: int) -> Decoded:
     """Decode one image file for a network.
 
     Args:
-        picture: Opened with `DRAFT * side` as its least size.
-        side: Pixels a side of the network's input.
+        picture: From `open_picture`, for the same side.
+        side: Pixels a side of the network's input; `HASH_ALONE` for no pixels.
     Raises:
         Unreadable: With the reason in plain words.
     """
     image = picture.upright_rgb()
+    dhash = (
+        estimated_hash(image, picture.reduction) if picture.reduction else difference_hash(image)
+    )
+    if side == HASH_ALONE:
+        return Decoded(np.empty((0, 0, 3), np.uint8), dhash)
     squared = image.resize((side, side), Image.Resampling.BILINEAR)
-    return Decoded(np.asarray(squared, np.uint8), difference_hash(image))
+    return Decoded(np.asarray(squared, np.uint8), dhash)

@@ -1,22 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The difference hash of a picture, and who is near to whom, against comparing all with all."""
+"""Who is near to whom, against comparing all with all."""
 
 from __future__ import annotations
 
-import io
 import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
-from trainer.arrays import BoolArray, ByteArray, IntArray
+from trainer.arrays import BoolArray, IntArray
 from trainer.data import near_duplicates
-from trainer.data.drawings import picture
-from trainer.data.drawn_canvas import Textures
-from trainer.data.near_duplicates import HashArray, Near, difference_hash
+from trainer.data.near_duplicates import HashArray, Near
 
 NEVER_MIND = np.uint64(0xDEAD)  # what stands where there is no hash
 
@@ -31,76 +27,6 @@ def mask(n: int, *places: int) -> BoolArray:
     chosen = np.zeros(n, np.bool_)
     chosen[list(places)] = True
     return chosen
-
-
-# The hash
-
-
-def grey(values: ByteArray) -> Image.Image:
-    return Image.fromarray(values).convert("RGB")
-
-
-def test_bits_tell_where_it_becomes_lighter_row_by_row_the_first_one_highest() -> None:
-    values = np.zeros((8, 9), np.uint8)
-    values[0, 1] = values[7, 8] = 255
-    assert difference_hash(grey(values)) == 1 << 63 | 1
-
-
-def test_each_bit_compares_a_block_of_the_picture_with_the_next() -> None:
-    values = np.random.default_rng(0).integers(0, 256, (8, 9), dtype=np.uint8)
-    bits = "".join("01"[int(row[i]) < int(row[i + 1])] for row in values for i in range(8))
-    assert difference_hash(grey(np.kron(values, np.ones((5, 7), np.uint8)))) == int(bits, 2)
-
-
-def test_colours_count_as_their_luminance() -> None:
-    image = Image.new("RGB", (9, 8), (255, 0, 0))
-    image.putpixel((1, 0), (0, 255, 0))  # greens look lighter than reds, and blues darker
-    image.putpixel((5, 0), (0, 0, 255))
-    assert difference_hash(image) == 1 << 63 | 1 << 58
-
-
-@pytest.mark.parametrize(("levels", "has_hash"), [(0, False), (7, False), (8, True)])
-def test_picture_has_a_hash_from_eight_levels_on(levels: int, has_hash: bool) -> None:
-    values = np.full((8, 9), 100, np.uint8)
-    values[3, 4] += levels
-    assert (difference_hash(grey(values)) is not None) == has_hash
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 400), (400, 1), (4, 3)])
-def test_tiny_and_thin_pictures_are_hashed_or_told_to_be_flat(size: tuple[int, int]) -> None:
-    assert difference_hash(Image.new("RGB", size, "white")) is None
-
-
-@pytest.fixture(scope="module")
-def pictures() -> list[Image.Image]:
-    textures = Textures(np.random.default_rng(0))
-    return [picture(bool(i % 2), np.random.default_rng(i), textures) for i in range(8)]
-
-
-def far(one: Image.Image, other: Image.Image) -> int:
-    first, second = difference_hash(one), difference_hash(other)
-    assert first is not None
-    assert second is not None
-    return bin(first ^ second).count("1")
-
-
-@pytest.mark.parametrize("quality", [90, 60, 30])
-def test_re_encoded_pictures_are_near_to_what_they_come_from(
-    pictures: list[Image.Image], quality: int
-) -> None:
-    for image in pictures:
-        buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=quality)
-        assert far(image, Image.open(buffer)) <= 5
-
-
-@pytest.mark.parametrize("share", [2.0, 0.7, 0.5, 0.25])
-def test_resized_pictures_are_near_to_what_they_come_from(
-    pictures: list[Image.Image], share: float
-) -> None:
-    for image in pictures:
-        size = round(image.width * share), round(image.height * share)
-        assert far(image, image.resize(size, Image.Resampling.BICUBIC)) <= 5
 
 
 # Who is near to whom

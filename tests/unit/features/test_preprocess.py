@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from trainer.arrays import ByteArray
-from trainer.data.decode import Picture, upright_rgb
-from trainer.data.near_duplicates import difference_hash
-from trainer.features.preprocess import DRAFT, Decoded, decode
+from trainer.data.decode import upright_rgb
+from trainer.data.difference_hash import DifferenceHash, difference_hash
+from trainer.features.preprocess import HASH_ALONE, Decoded, decode, open_picture
 
 LARGEST_MEAN_DIFFERENCE = 1.5
 """Grey levels by which decoding at a reduced size may change the network's input, in the mean."""
@@ -23,7 +23,7 @@ def jpeg(values: ByteArray, **options: object) -> bytes:
 
 
 def decoded(content: bytes, side: int) -> Decoded:
-    return decode(Picture(io.BytesIO(content), DRAFT * side), side)
+    return decode(open_picture(io.BytesIO(content), side), side)
 
 
 def noise() -> ByteArray:
@@ -65,7 +65,16 @@ def test_reduced_photograph_is_turned_upright_too() -> None:
     assert result[160:].min() > 245
 
 
-def test_hash_is_that_of_the_picture_as_it_was_decoded() -> None:
+def test_hash_of_a_reduced_photograph_tells_which_bits_the_whole_one_may_have_otherwise() -> None:
     content = jpeg(edges())
-    assert decoded(content, 299).dhash == difference_hash(upright_rgb(content, DRAFT * 299))
-    assert decoded(jpeg(np.full((50, 50, 3), 7, np.uint8)), 299).dhash is None
+    estimate, exact = decoded(content, 299).dhash, decoded(content, HASH_ALONE).dhash
+    assert not estimate.exact
+    assert exact == difference_hash(upright_rgb(content))
+    assert estimate.bits is not None
+    assert exact.bits is not None
+    assert not (estimate.bits ^ exact.bits) & ~estimate.unsure
+
+
+def test_small_photograph_has_its_exact_hash_at_once_or_none() -> None:
+    assert decoded(jpeg(edges()[:400, :400]), 299).dhash.exact
+    assert decoded(jpeg(np.full((50, 50, 3), 7, np.uint8)), 299).dhash == DifferenceHash(None)

@@ -19,7 +19,7 @@ from trainer.features.backbone import set_up_tensorflow
 from trainer.features.backbones import NETWORKS
 from trainer.features.pipeline import Decoder, Outcome
 from trainer.features.preprocess import Decoded
-from trainer.head.export import About, read_about, read_head
+from trainer.head.export import About, read_about, read_head, require_undamaged
 from trainer.head.train import score_items
 from trainer.rundir import RunDir
 from trainer.world import launch
@@ -60,6 +60,7 @@ class Model:
                 f"{run.path}: no finished run: {lacks}.",
                 "Give the folder that `retrain run` named at its end, such as runs/NAME.",
             )
+        require_undamaged(run.model)
         self.about: About = read_about(run.model)
         self._folder = run.model
         self._label: Label = self._images() if self.about.backbone else self._texts()

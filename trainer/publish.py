@@ -17,7 +17,7 @@ from trainer.record import Record, Results, write_environment
 from trainer.report.page import write_report
 from trainer.report.verdict import verdict
 from trainer.rundir import RunDir
-from trainer.stages import Inputs, unchanged
+from trainer.stages import STOPPED, Inputs, unchanged
 from trainer.world.comm import World
 
 TEXTS_AT_ONCE = 64
@@ -35,12 +35,12 @@ def publish(
     record: Record,
     progress: Progress,
 ) -> Results:
-    """Write everything but the lock and the log; on rank 0 alone.
+    """Write everything but the lock and the log; Collective.
 
     Args:
         run: Where to.
         config: As resolved.
-        world: For environment.json.
+        world: Rank 0 of it writes.
         dataset, features, fitted, evaluation: What the stages before gave.
         fits: What decided the fits.
         record: Has the results.
@@ -49,21 +49,46 @@ def publish(
         The results, complete.
     Raises:
         RetrainError: The disk is full, or another write failed.
+        Stopped: Some rank was asked to stop before the final mark was begun.
     """
     about, accuracy = _about(config, dataset, features, record), verdict(record.results())
     made_from = {**fits, "about": asdict(about), "accuracy": accuracy}
+
     with record.stage("model", lambda: made_from, [run.model]):
-        if unchanged(run, "model", made_from, [run.model]):
-            progress.say("The model was saved by an earlier start")
+        if world.on_root(lambda: unchanged(run, "model", made_from, [run.model])):
+            progress.say("Model: done before, passed over")
         else:
             progress.say("Saving the model")
-            save_model(run.model, fitted.final, about, features.network, accuracy)
-    with record.stage("report"):
-        dataset.write(run)
-        write_predictions(run, dataset, evaluation.predictions)
-        write_environment(run, world, features.shares)
-        record.write()
-        write_report(run)
+            world.on_root(
+                lambda: save_model(run.model, fitted.final, about, features.network, accuracy)
+            )
+    world.agree()
+    tables = [run.manifest, run.quarantine, run.groups, run.predictions, run.environment]
+    with record.stage("tables", lambda: made_from, tables):
+        world.on_root(lambda: _write_tables(run, world, dataset, features, evaluation))
+    world.agree()
+    with record.stage("report", lambda: made_from):
+        world.on_root(lambda: _write_page(run, record))
+    world.agree()
+    return world.on_root(lambda: _complete(run, record))
+
+
+def _write_tables(
+    run: RunDir, world: World, dataset: Dataset, features: Features, evaluation: Evaluation
+) -> None:
+    dataset.write(run)
+    write_predictions(run, dataset, evaluation.predictions)
+    write_environment(run, world, features.shares)
+
+
+def _write_page(run: RunDir, record: Record) -> None:
+    """The page may be drawn again at any time: it is no part of the stage's record."""
+    record.write()
+    write_report(run)
+
+
+def _complete(run: RunDir, record: Record) -> Results:
+    run.stage(STOPPED).unlink(missing_ok=True)
     return record.complete()
 
 

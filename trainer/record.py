@@ -76,7 +76,7 @@ class Record:
         inputs: Callable[[], Inputs] | None = None,
         files: Sequence[Path] = (),
     ) -> Iterator[None]:
-        """Time a stage, and leave its record when it is done.
+        """Time a stage, and leave its record when it is done; Collective.
 
         Args:
             name: Of the stage.
@@ -87,8 +87,8 @@ class Record:
         self.now = name
         yield
         self._seconds[name] = time.monotonic() - started
-        if inputs and self._world.rank == 0:
-            finish(self._run, name, inputs(), files)
+        if inputs:
+            self._world.on_root(lambda: finish(self._run, name, inputs(), files))
 
     def opening(self) -> str:
         """The first line of a run: what runs where, and what cannot be expected of it."""

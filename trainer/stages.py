@@ -2,7 +2,7 @@
 """Records of finished stages: what each was made from, and the files that it left.
 
 A stage is passed over only where its record says the same inputs and its files have the same
-contents. A record that is damaged is none.
+contents. Each record also holds a hash of itself: one that is damaged is none.
 """
 
 from __future__ import annotations
@@ -18,15 +18,31 @@ from trainer.config import Config
 from trainer.data.dataset import Dataset
 from trainer.data.plan import Plan
 from trainer.features.bottlenecks import Features
-from trainer.rundir import RunDir, sha256_of, write_json
+from trainer.rundir import RunDir, remove, sha256_of, write_json
+
+STOPPED = "stopped"
+"""The record that is not of a stage: what was kept at the last stop."""
 
 Inputs = dict[str, Any]
 """Hashes and plain values, by what they are of."""
 
 
 def finish(run: RunDir, name: str, inputs: Inputs, files: Sequence[Path] = ()) -> None:
-    """Leave the record of a stage whose files are on disk; on rank 0 alone."""
-    write_json(run.stage(name), {"inputs": whole(inputs), "files": _hashes(run, files)})
+    """Leave the record of a stage whose files are on disk; on rank 0 alone.
+
+    Raises:
+        RetrainError: It cannot be written.
+    """
+    write(run, name, {"inputs": whole(inputs), "files": _hashes(run, files)})
+
+
+def write(run: RunDir, name: str, record: dict[str, Any]) -> None:
+    """Write a record and its own hash; on rank 0 alone.
+
+    Raises:
+        RetrainError: It cannot be written.
+    """
+    write_json(run.stage(name), {**record, "sha256": _hash(record)})
 
 
 def unchanged(run: RunDir, name: str, inputs: Inputs, files: Sequence[Path] = ()) -> bool:
@@ -38,14 +54,50 @@ def unchanged(run: RunDir, name: str, inputs: Inputs, files: Sequence[Path] = ()
 
 
 def read(run: RunDir, name: str) -> dict[str, Any] | None:
-    """The record of a stage: `inputs` and `files`; None where there is none, or a damaged one."""
+    """A record as it was written; None where there is none, or a damaged one."""
     try:
         record = json.loads(run.stage(name).read_bytes())
-    except (OSError, ValueError):
+        told = record.pop("sha256")
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
         return None
-    parts = record if isinstance(record, dict) else {}
-    sound = all(isinstance(parts.get(part), dict) for part in ("inputs", "files"))
-    return parts if sound else None
+    return dict(record) if told == _hash(record) else None
+
+
+def drop_damaged(run: RunDir) -> list[Path]:
+    """Remove the records that are damaged: what they were of is not known to be done.
+
+    Returns:
+        Where they were.
+    """
+    damaged = [
+        path
+        for path in sorted(run.stages.glob("*.json"))
+        if path != run.complete and read(run, path.stem) is None
+    ]
+    for path in damaged:
+        remove(path)
+    return damaged
+
+
+def changed_files(run: RunDir) -> list[str]:
+    """Files that are not as their stages left them, by path relative to the run."""
+    left: dict[str, str] = {}
+    for path in run.stages.glob("*.json"):
+        left |= (read(run, path.stem) or {}).get("files", {})
+    return sorted(name for name in left if _hash_of_file(run.path / name) != left[name])
+
+
+def _hash_of_file(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError:
+        return ""
+
+
+def finished(run: RunDir) -> int:
+    """How many stages have a record."""
+    names = {path.stem for path in run.stages.glob("*.json")} - {STOPPED}
+    return sum(read(run, name) is not None for name in names)
 
 
 def whole(inputs: Inputs) -> Inputs:
@@ -81,4 +133,9 @@ def head_inputs(dataset: Dataset, features: Features, config: Config) -> Inputs:
 
 def key_of(inputs: Inputs) -> bytes:
     """32 bytes that stand for inputs."""
-    return hashlib.sha256(json.dumps(whole(inputs), sort_keys=True).encode()).digest()
+    return bytes.fromhex(_hash(whole(inputs)))
+
+
+def _hash(value: object) -> str:
+    """SHA-256 of what JSON can hold, in hexadecimal."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -3,19 +3,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from trainer import stages
 from trainer.config import Config, Data
 from trainer.config_file import load
 from trainer.data.images import Listing, SourceFile
 from trainer.data.plan import Plan, assemble
 from trainer.data.source import Source
 from trainer.errors import USAGE, DataError, UsageError, told
-from trainer.resume import is_done, open_directory, require_same_data
+from trainer.resume import (
+    OtherData,
+    begin_again,
+    is_done,
+    let_data_go,
+    open_directory,
+    require_same_data,
+)
 from trainer.rundir import RunDir, write_json, write_text
+from trainer.world.comm import World
+
+
+class Alone(World):
+    """A world of one, as far as the data's check needs it."""
+
+    def __init__(self) -> None:
+        pass
+
+    def on_root(self, work: Callable[[], Any]) -> Any:
+        return work()
+
+
+def unheard(text: str) -> None:
+    """For what is said by the way."""
 
 
 @pytest.fixture
@@ -27,7 +52,7 @@ def run(tmp_path: Path) -> RunDir:
 
 @pytest.fixture
 def complete(run: RunDir) -> RunDir:
-    open_directory(run, settings(), again=False)
+    open_directory(run, settings(), again=False, say=unheard)
     run.write_complete({"schema": 1, "status": "complete"})
     return run
 
@@ -52,7 +77,7 @@ def planned(*contents: bytes) -> Plan:
 
 def refusal(run: RunDir, *overrides: str) -> UsageError:
     with pytest.raises(UsageError) as caught:
-        open_directory(run, settings(*overrides), again=False)
+        open_directory(run, settings(*overrides), again=False, say=unheard)
     assert caught.value.exit_code == USAGE
     assert told(caught.value.message, caught.value.todo).count("\n") < 3
     return caught.value
@@ -66,7 +91,7 @@ def names(folder: Path) -> set[str]:
 
 
 def test_new_directory_gets_the_resolved_configuration(run: RunDir) -> None:
-    open_directory(run, settings("head.l2=0.5"), again=False)
+    open_directory(run, settings("head.l2=0.5"), again=False, say=unheard)
     written = yaml.safe_load(run.config.read_text(encoding="utf-8"))
     assert written["head"]["l2"] == 0.5
     assert names(run.path) == {"config.yaml", "head", "stages"}
@@ -84,14 +109,14 @@ def test_folder_of_somebody_else_is_refused_also_to_begin_anew(run: RunDir) -> N
     (run.path / "model").mkdir()
     (run.path / "thesis.tex").write_text("x")
     with pytest.raises(UsageError):
-        open_directory(run, settings(), again=True)
+        open_directory(run, settings(), again=True, say=unheard)
     assert names(run.path) == {"model", "thesis.tex"}
 
 
 def test_run_that_was_killed_before_its_first_file_goes_on(run: RunDir) -> None:
     (run.path / ".config.yaml.n1.7.tmp").write_text("na")
     (run.path / "log.txt").write_text("x")
-    open_directory(run, settings(), again=False)
+    open_directory(run, settings(), again=False, say=unheard)
     assert names(run.path) == {"config.yaml", "head", "stages", "log.txt"}
 
 
@@ -99,7 +124,7 @@ def test_run_that_was_killed_before_its_first_file_goes_on(run: RunDir) -> None:
 
 
 def test_same_settings_are_gone_on_with(complete: RunDir) -> None:
-    open_directory(complete, settings(), again=False)
+    open_directory(complete, settings(), again=False, say=unheard)
     assert complete.status() == "complete"
 
 
@@ -122,14 +147,14 @@ def test_other_folder_of_images_is_refused(complete: RunDir) -> None:
 
 @pytest.mark.parametrize("word", ["run.cache=elsewhere", "run.stall_timeout=60"])
 def test_settings_that_change_no_result_may_differ(complete: RunDir, word: str) -> None:
-    open_directory(complete, settings(word), again=False)
+    open_directory(complete, settings(word), again=False, say=unheard)
 
 
 def test_key_that_the_older_version_lacked_is_told(complete: RunDir) -> None:
     old = yaml.safe_load(complete.config.read_text(encoding="utf-8"))
     del old["run"]["seed"]
     write_text(complete.config, yaml.safe_dump(old))
-    complete.stage("settings").unlink()
+    complete.stage("settings").unlink()  # else config.yaml is not asked
     assert "run.seed was null, now 0" in refusal(complete).message
 
 
@@ -146,35 +171,77 @@ def test_configuration_that_was_damaged_is_written_again(complete: RunDir, conte
     assert str(complete.config) in said[0]
 
 
+def test_configuration_that_was_edited_in_place_binds_nothing(complete: RunDir) -> None:
+    edited = complete.config.read_text(encoding="utf-8").replace("l2: auto", "l2: 0.5")
+    complete.config.write_text(edited, encoding="utf-8")
+    assert "head.l2 was auto, now 0.5" in refusal(complete, "head.l2=0.5").message
+    assert "l2: 0.5" in complete.config.read_text(encoding="utf-8")
+
+
+def test_damaged_record_of_the_settings_is_named_and_written_again(complete: RunDir) -> None:
+    record = complete.stage("settings")
+    before = record.read_bytes()
+    record.write_bytes(before.replace(b"auto", b"buto", 1))
+    said: list[str] = []
+    open_directory(complete, settings(), again=False, say=said.append)
+    assert said == [f"{record}: damaged; its stage is done again"]
+    assert record.read_bytes() == before
+
+
 @pytest.mark.parametrize("content", SPOILT[:-1])
-def test_damaged_configuration_of_a_run_with_other_settings_is_told(
-    complete: RunDir, content: bytes
-) -> None:
+def test_configuration_and_record_both_damaged_are_told(complete: RunDir, content: bytes) -> None:
     complete.config.write_bytes(content)
-    error = refusal(complete, "head.l2=0.5")
+    complete.stage("settings").write_bytes(b"{")
+    error = refusal(complete)
     assert error.message == f"{complete.config}: no configuration any more."
     assert "--again" in error.todo
 
 
 def test_beginning_anew_takes_other_settings_and_keeps_other_files(complete: RunDir) -> None:
     (complete.path / "notes.txt").touch()
-    open_directory(complete, settings("head.l2=0.5"), again=True)
+    open_directory(complete, settings("head.l2=0.5"), again=True, say=unheard)
     assert names(complete.path) == {"config.yaml", "head", "stages", "notes.txt"}
     assert names(complete.stages) == {"settings.json"}
     refusal(complete)
 
 
-def test_settings_of_a_failed_run_bind_nobody(run: RunDir) -> None:
-    open_directory(run, settings("backbone.weights=typo.h5"), again=False)
+def test_failed_run_that_has_fits_to_go_on_with_keeps_them_and_its_settings(run: RunDir) -> None:
+    open_directory(run, settings(), again=False, say=unheard)
+    (run.head / "fitted").touch()
     write_json(run.results, {"schema": 1, "status": "failed"})
-    open_directory(run, settings(), again=False)
+    open_directory(run, settings(), again=False, say=unheard)
+    assert (run.head / "fitted").exists()
+    assert "head.l2" in refusal(run, "head.l2=0.5").message
+
+
+def test_settings_of_a_failed_run_bind_nobody(run: RunDir) -> None:
+    open_directory(run, settings("backbone.weights=typo.h5"), again=False, say=unheard)
+    write_json(run.results, {"schema": 1, "status": "failed"})
+    open_directory(run, settings(), again=False, say=unheard)
     assert "imagenet" in run.config.read_text(encoding="utf-8")
     assert names(run.path) == {"config.yaml", "head", "stages"}
 
 
+def test_failed_run_with_the_same_settings_keeps_its_records(run: RunDir) -> None:
+    open_directory(run, settings(), again=False, say=unheard)
+    stages.finish(run, "plan", {})
+    write_json(run.results, {"schema": 1, "status": "failed"})
+    open_directory(run, settings(), again=False, say=unheard)
+    assert stages.read(run, "plan")
+
+
+def test_fits_of_a_failed_run_are_kept_and_bind(run: RunDir) -> None:
+    open_directory(run, settings(), again=False, say=unheard)
+    (run.head / "checkpoint").touch()
+    write_json(run.results, {"schema": 1, "status": "failed"})
+    open_directory(run, settings(), again=False, say=unheard)
+    assert names(run.head) == {"checkpoint"}
+    refusal(run, "head.l2=0.5")
+
+
 @pytest.mark.parametrize("status", ["running", "stopped"])
 def test_settings_of_a_run_that_can_go_on_bind(run: RunDir, status: str) -> None:
-    open_directory(run, settings("head.l2=0.5"), again=False)
+    open_directory(run, settings("head.l2=0.5"), again=False, say=unheard)
     write_json(run.results, {"schema": 1, "status": status})
     refusal(run)
 
@@ -185,21 +252,45 @@ def test_settings_of_a_run_that_can_go_on_bind(run: RunDir, status: str) -> None
 CONFIG = Config(data=Data(images="photos"))
 
 
+def note(run: RunDir, *contents: bytes) -> None:
+    require_same_data(run, planned(*contents), CONFIG, Alone())
+
+
 def test_same_data_is_gone_on_with(complete: RunDir) -> None:
-    require_same_data(complete, planned(b"x", b"y"), CONFIG)
-    require_same_data(complete, planned(b"x", b"y"), CONFIG)
+    note(complete, b"x", b"y")
+    note(complete, b"x", b"y")
 
 
 @pytest.mark.parametrize("contents", [(b"x", b"z"), (b"x",), (b"x", b"y", b"z"), (b"y", b"x")])
 def test_other_data_is_refused_with_both_counts_and_the_ways_out(
     complete: RunDir, contents: tuple[bytes, ...]
 ) -> None:
-    require_same_data(complete, planned(b"x", b"y"), CONFIG)
-    with pytest.raises(UsageError) as caught:
-        require_same_data(complete, planned(*contents), CONFIG)
+    note(complete, b"x", b"y")
+    with pytest.raises(OtherData) as caught:
+        note(complete, *contents)
+    assert caught.value.exit_code == USAGE
     assert "data.images had 2 files" in caught.value.message
     assert f"now {len(contents)} (" in caught.value.message
     assert "--again" in caught.value.todo
+
+
+def test_damaged_record_of_the_data_refuses_nothing(complete: RunDir) -> None:
+    note(complete, b"x")
+    record = complete.stage("plan")
+    digit = record.read_bytes().index(b'"data": "') + 9
+    record.write_bytes(flipped(record.read_bytes(), digit))
+    open_directory(complete, settings(), again=False, say=unheard)
+    note(complete, b"x")
+
+
+def flipped(content: bytes, place: int) -> bytes:
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+def test_data_that_a_run_failed_over_binds_nobody(complete: RunDir) -> None:
+    note(complete, b"x")
+    let_data_go(complete)
+    note(complete, b"y")
 
 
 # Done
@@ -215,7 +306,7 @@ def test_new_directory_is_not_done(run: RunDir) -> None:
 
 @pytest.mark.parametrize("status", ["running", "stopped", "failed"])
 def test_run_that_did_not_end_well_is_not_done(run: RunDir, status: str) -> None:
-    open_directory(run, settings(), again=False)
+    open_directory(run, settings(), again=False, say=unheard)
     write_json(run.results, {"schema": 1, "status": status})
     assert not is_done(run)
 
@@ -235,3 +326,26 @@ def test_run_of_a_newer_version_is_refused_not_overwritten(complete: RunDir) -> 
     complete.write_complete({"schema": 2, "status": "complete"})
     with pytest.raises(DataError, match="schema 2"):
         is_done(complete)
+
+
+def test_what_is_made_anew_of_a_finished_run_is_told(complete: RunDir) -> None:
+    complete.config.unlink()
+    said: list[str] = []
+    begin_again(complete, said.append)
+    (told,) = said
+    assert told == f"{complete.path}: not as it was when it was finished, made anew: config.yaml"
+    assert not complete.complete.exists()
+
+
+def test_changed_file_of_a_run_that_was_not_finished_is_told(run: RunDir) -> None:
+    run.stages.mkdir()
+    write_text(run.manifest, "path")
+    stages.finish(run, "tables", {}, [run.manifest])
+    run.manifest.unlink()
+    said: list[str] = []
+    begin_again(run, said.append)
+    assert said == [f"{run.manifest}: changed since its stage was done; made anew"]
+
+
+def test_nothing_is_told_of_a_run_that_was_never_finished(run: RunDir) -> None:
+    begin_again(run, pytest.fail)

@@ -91,7 +91,7 @@ class Walk:
     Attributes:
         tables: One for each choice that is to be made.
         points: (heads, size) where the fits ended at the last strength.
-        curvatures: (items,) of the softmax, for each strength that is done.
+        curvatures: (sampled items,) of the softmax, for each strength that is done.
     """
 
     tables: list[Table]

@@ -14,20 +14,22 @@ from trainer.config import Head
 from trainer.errors import Stopped
 from trainer.head.choice import LARGEST_LOSS, PATH, Choice, Choosers, Table, Walk
 from trainer.head.development import Development
+from trainer.head.fits import Fits
 from trainer.head.fitted import Fitted
-from trainer.head.kept import Keeper, standings_from_arrays, standings_to_arrays
-from trainer.head.lbfgs import Minimum, Standing, solve
-from trainer.head.objective import Objective, Subset, make_subset
+from trainer.head.kept import Keeper
+from trainer.head.lbfgs import Minimum, solve
+from trainer.head.objective import Objective
 from trainer.head.rows import Rows
+from trainer.head.standings import (
+    Standing,
+    fit_in_a_file,
+    standings_from_arrays,
+    standings_to_arrays,
+)
 from trainer.progress import Progress
 
 PATH_TOLERANCE, FINAL_TOLERANCE = 1e-6, 1e-8
 CHECKPOINT = "checkpoint"
-
-
-Fold = int
-Left = frozenset[Fold]
-"""The folds that a fit leaves out: none (all of development), one, or two."""
 
 
 class CrossValidation:
@@ -54,43 +56,17 @@ class CrossValidation:
         self._settings = settings
         self._keeper = keeper
         self._progress = progress
-        folds = range(development.fold_count)
-        self._choosers = {fold: development.choosing_folds(fold) for fold in folds}
-        self._subsets: list[Subset] = []
-        self._numbers: dict[Left, int] = {}
-        for left in self._planned(folds):
-            self._numbers[left] = len(self._subsets)
-            self._add(~np.isin(development.folds, list(left)))
-        self._training = len(self._subsets)
-        if development.validation.any():
-            self._add(~development.validation)
+        self._fits = fits = Fits(development, settings)
         self._objective = Objective(
-            rows, development.labels, self._cells(), self._subsets, development.classes
+            rows, development.labels, fits.cells(), fits.subsets, development.classes
         )
         self._kept = keeper.load(CHECKPOINT) or {}
         self._walk = Walk([], np.empty((0, self._objective.size)))
         self._standings: list[Standing] = []
         self._finishing = False
-
-    def _planned(self, folds: range) -> list[Left]:
-        singles = [frozenset({fold}) for fold in folds]
-        pairs = {frozenset({fold, other}) for fold in folds for other in self._choosers[fold]}
-        nested = sorted(pairs, key=sorted) if self._settings.l2 == "auto" else []
-        return [frozenset(), *singles, *nested]
-
-    def _add(self, fitted: BoolArray) -> None:
-        balanced = self._settings.class_weight == "balanced"
-        development = self._development
-        self._subsets.append(make_subset(fitted, development.labels, development.classes, balanced))
-
-    def _cells(self) -> IntArray:
-        """Rows that every fit treats alike: by fold and set, and by class where it has a weight."""
-        development = self._development
-        cells = 2 * development.folds + development.validation
-        if self._settings.class_weight == "balanced":
-            cells = cells * development.classes + development.labels
-        numbers: IntArray = np.unique(cells, return_inverse=True)[1].astype(np.int64)
-        return numbers
+        self._passes = self._passes_before = int(self._kept.get("passes", 0))
+        progress.kept["strengths"] = lambda: self._walk.done
+        progress.kept["passes"] = self._kept_passes
 
     def fit(self) -> Fitted:
         """Choose, fit and score; Collective.
@@ -101,46 +77,50 @@ class CrossValidation:
         try:
             return self._fit()
         except Stopped:
-            if self._standings or self._walk.done:
+            if self._kept_passes():
                 self._keeper.save(CHECKPOINT, self._to_arrays())
             raise
 
     def _to_arrays(self) -> dict[str, Array]:
         """Where the fits stand."""
-        standings = standings_to_arrays(self._standings) if self._standings else {}
         return {
             "finishing": np.array(self._finishing),
+            "passes": np.array(self._kept_passes()),
             **self._walk.to_arrays(),
-            **standings,
+            **(standings_to_arrays(self._standings) if fit_in_a_file(self._standings) else {}),
         }
+
+    def _kept_passes(self) -> int:
+        """Passes over the rows that are not done again when the fits go on from a file."""
+        return self._passes if fit_in_a_file(self._standings) else self._passes_before
+
+    def _after_pass(self) -> None:
+        self._passes += 1
+        if fit_in_a_file(self._standings):
+            self._keeper.save_if_due(CHECKPOINT, self._to_arrays)
 
     def _fit(self) -> Fitted:
         choice, fold_l2 = self._chosen()
-        folds = range(self._development.fold_count)
+        fits, folds = self._fits, range(self._development.fold_count)
         l2 = choice.l2 if choice else float(self._settings.l2)
-        heads = [0, *(self._numbers[frozenset({fold})] for fold in folds)]
-        strengths = [l2, *fold_l2]
-        if self._training < len(self._subsets):
-            heads.append(self._training)
+        singles = [fits.without(fold) for fold in folds]
+        heads, strengths = [fits.without(), *singles], [l2, *fold_l2]
+        if fits.training is not None:
+            heads.append(fits.training)
             strengths.append(l2)
         minima = self._refit(heads, strengths)
         scores = self._probabilities(heads, minima)
-        has_validation = self._training < len(self._subsets)
         return Fitted(
-            final=self._objective.raw_head(0, minima[0].parameters),
+            final=self._objective.raw_head(heads[0], minima[0].parameters),
             minimum=minima[0],
             choice=choice,
             l2=l2,
             fold_l2=fold_l2,
             out_of_fold=self._own_fold(scores) if len(folds) else None,
-            validation=scores[:, -1] if has_validation else None,
+            validation=None if fits.training is None else scores[:, -1],
             unconverged=sum(not minimum.converged for minimum in minima),
-            lacking=[fold for fold in folds if self._lacks(self._numbers[frozenset({fold})]).any()],
+            lacking=[fold for fold in folds if fits.lacks(singles[fold]).any()],
         )
-
-    def _lacks(self, head: int) -> BoolArray:
-        lacking: BoolArray = self._subsets[head].class_weights == 0
-        return lacking
 
     def _own_fold(self, scores: FloatArray) -> FloatArray:
         items = np.arange(len(self._development.folds))
@@ -149,37 +129,39 @@ class CrossValidation:
 
     def _refit(self, heads: list[int], strengths: list[float]) -> list[Minimum]:
         starts = np.zeros((len(heads), self._objective.size))
-        self._progress.say(f"Head: {len(heads)} fits at the chosen L2")
+        self._finishing = True
+        going_on = "going on with " if self._is_kept_of_now() else ""
+        self._progress.say(f"Head: {going_on}{len(heads)} fits at the chosen L2")
         curvature = self._walk.curvature(strengths[0])
         if curvature is not None:
             self._objective.preconditioner.adapt(curvature)
-        self._finishing = True
         return self._solve(np.array(heads), starts, np.array(strengths), FINAL_TOLERANCE)
 
     def _solve(
         self, heads: IntArray, starts: FloatArray, strengths: FloatArray, tolerance: float
     ) -> list[Minimum]:
         """Minimise, from where an earlier start was in these same fits, or else from `starts`."""
-        self._standings = self._resumed() or [Standing(start) for start in starts]
+        if self._is_kept_of_now():
+            self._standings = standings_from_arrays(self._kept)
+        else:
+            self._standings = [Standing(start) for start in starts]
         return solve(
             self._objective,
             heads,
             self._standings,
             strengths,
             tolerance,
-            lambda: self._keeper.save_if_due(CHECKPOINT, self._to_arrays),
+            self._after_pass,
         )
 
-    def _resumed(self) -> list[Standing]:
-        """Where an earlier start's solvers were, if it was in the fits that now begin."""
+    def _is_kept_of_now(self) -> bool:
+        """Whether an earlier start's solvers were in the fits that now begin."""
         kept = self._kept
-        if "points" not in kept or kept["finishing"] != self._finishing:
-            return []
-        if len(kept["walk_curvatures"]) != self._walk.done:
-            return []
-        standings = standings_from_arrays(kept)
-        self._progress.say(f"  going on after {max(one.iterations for one in standings)} steps")
-        return standings
+        return (
+            "points" in kept
+            and bool(kept["finishing"]) == self._finishing
+            and len(kept["walk_curvatures"]) == self._walk.done
+        )
 
     def _probabilities(self, heads: list[int], minima: list[Minimum]) -> FloatArray:
         """(items, heads, classes) by every head, of every item; Collective."""
@@ -193,41 +175,17 @@ class CrossValidation:
         folds = range(self._development.fold_count)
         if self._settings.l2 != "auto":
             return None, [self._settings.l2] * len(folds)
-        choosers = self._final_choosers()
-        nested = [self._choosers_of(fold) for fold in folds]
-        tables = self._walk_path([choosers, *nested])
+        tables = self._walk_path([self._fits.choosers(left_out) for left_out in (None, *folds)])
         return tables[0].choice(), [table.choice().l2 for table in tables[1:]]
-
-    def _final_choosers(self) -> Choosers:
-        development = self._development
-        if not development.fold_count:
-            items = np.flatnonzero(development.validation)
-            return Choosers(items, np.full(len(items), self._training))
-        return self._pooled(development.choosing_folds(None), None)
-
-    def _choosers_of(self, fold: Fold) -> Choosers:
-        return self._pooled(self._choosers[fold], fold)
-
-    def _pooled(self, choosing: list[Fold], left_out: Fold | None) -> Choosers:
-        """The items of the choosing folds, each with the fit that leaves it (and a fold) out."""
-        extra = frozenset() if left_out is None else frozenset({left_out})
-        items, heads = [], []
-        for fold in choosing:
-            members = np.flatnonzero(self._development.folds == fold)
-            items.append(members)
-            heads.append(np.full(len(members), self._numbers[frozenset({fold}) | extra]))
-        return Choosers(np.concatenate(items), np.concatenate(heads))
 
     def _walk_path(self, choosers: list[Choosers]) -> list[Table]:
         """Fit the path, strong to weak, each fit from where it ended before; Collective."""
         heads = np.unique(np.concatenate([chooser.heads for chooser in choosers]))
         position = {head: place for place, head in enumerate(heads.tolist())}
-        tables = [self._table(chooser) for chooser in choosers]
+        tables = [self._fits.table(chooser) for chooser in choosers]
         walk = self._walk = Walk(tables, np.zeros((len(heads), self._objective.size)))
-        self._progress.say(
-            f"Head: choosing L2 by {len(heads)} fits at each of {len(PATH)} strengths"
-        )
         self._take_walk()
+        self._tell_path(len(heads))
         for l2 in PATH[walk.done :]:
             strengths = np.full(len(heads), l2)
             minima = self._solve(heads, walk.points, strengths, PATH_TOLERANCE)
@@ -238,8 +196,9 @@ class CrossValidation:
                 table.add(l2, loss[chooser.items, place], right[chooser.items, place])
             walk.points = points
             walk.curvatures.append(curvature)
-            self._standings = []
+            self._standings, self._passes_before = [], self._passes
             self._objective.preconditioner.adapt(curvature)
+            self._keeper.save_if_due(CHECKPOINT, self._to_arrays)
             self._progress.say(
                 f"  L2 {l2:<9.4g} training loss {np.mean([m.loss for m in minima]):.4f}, "
                 f"validation log loss {tables[0].losses[-1]:.4f}, "
@@ -249,12 +208,20 @@ class CrossValidation:
 
     def _take_walk(self) -> None:
         """Begin the path where an earlier start left it, as if this one had come there."""
-        if not self._kept:
-            return
-        self._walk.take(self._kept)
+        if self._kept:
+            self._walk.take(self._kept)
         if self._walk.done:
             self._objective.preconditioner.adapt(self._walk.curvatures[-1])
-            self._progress.say(f"  going on after {self._walk.done} of {len(PATH)} strengths")
+
+    def _tell_path(self, heads: int) -> None:
+        todo = PATH[self._walk.done :]
+        if not self._kept:
+            text = f"choosing L2 by {heads} fits at each of {len(PATH)} strengths"
+        elif todo:
+            text = f"going on at L2 {todo[0]:.4g}, {heads} fits"
+        else:
+            text = "L2 was chosen before"
+        self._progress.say(f"Head: {text}")
 
     def _scored(
         self, heads: IntArray, points: FloatArray
@@ -262,26 +229,19 @@ class CrossValidation:
         """Each item's cross-entropy by each head, and whether the head is right; Collective.
 
         Returns:
-            Both, (items, heads); and the curvature, (items,), that the fits have at their own rows.
+            Both, (items, heads); and the curvature, (sampled items,), that the fits have at their
+            own rows.
         """
         rows, classes = self._objective.rows, self._development.classes
         table = self._objective.log_probabilities(heads, points)
         labels = self._development.labels[rows.where]
         truth = table[np.arange(len(labels)), :, labels]
         right = table.argmax(axis=2) == labels[:, None]
-        fitted = np.array([self._subsets[head].fitted[rows.where] for head in heads]).T
+        fitted = np.array([self._fits.subsets[head].fitted[rows.where] for head in heads]).T
         spread = np.exp(table)
         spread = (spread * (1 - spread)).sum(axis=2) / (classes - 1)
         own = (spread * fitted).sum(axis=1) / np.maximum(fitted.sum(axis=1), 1)
         loss = np.minimum(-truth, LARGEST_LOSS)
         gathered = rows.world.gather(np.stack([loss, right.astype(np.float64)], axis=1))
-        return gathered[:, 0], gathered[:, 1] > 0, rows.world.gather(own)
-
-    def _table(self, chooser: Choosers) -> Table:
-        """Weights of the choosing items; items whose class their fit lacks take no part."""
-        labels = self._development.labels[chooser.items]
-        lacks = np.array([self._subsets[head].class_weights == 0 for head in chooser.heads])
-        scored = ~lacks[np.arange(len(labels)), labels]
-        balanced = self._settings.class_weight == "balanced"
-        subset = make_subset(scored, labels, self._development.classes, balanced)
-        return Table(scored * subset.class_weights[labels])
+        curvature = rows.world.gather(own)[self._objective.preconditioner.sampled]
+        return gathered[:, 0], gathered[:, 1] > 0, curvature

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 from dataclasses import asdict, dataclass
@@ -12,12 +13,14 @@ from typing import Any
 import numpy as np
 
 from trainer.arrays import FloatArray
-from trainer.errors import DataError
+from trainer.errors import DataError, listed
 from trainer.features.backbone import FrozenBackbone
 from trainer.features.preprocess import recipe
-from trainer.rundir import write_folder
+from trainer.rundir import sha256_of, write_error, write_folder
 
 HEAD, LABELS, ABOUT, CARD = "head.npz", "labels.txt", "about.json", "README.md"
+HASHES = "sha256.json"
+"""{"files": {path: SHA-256}}: a model is of use alone, and is then checked by this."""
 
 
 @dataclass
@@ -57,19 +60,67 @@ def save_model(
         network: The backbone; None for a head on bottleneck texts alone.
         accuracy: A sentence for the model card.
     """
+    packed = io.BytesIO()
+    np.savez(packed, W=head[0], b=head[1])
+    files = {
+        HEAD: packed.getvalue(),
+        LABELS: "".join(f"{_one_line(name)}\n" for name in about.classes).encode(),
+        ABOUT: f"{json.dumps(asdict(about), indent=2)}\n".encode("ascii"),
+        CARD: _card(about, accuracy, network).encode(),
+    }
+
+    def put(path: Path, name: str, content: bytes) -> None:
+        try:
+            (path / name).write_bytes(content)
+        except OSError as error:
+            raise write_error(folder / name, len(content), error) from None
 
     def fill(path: Path) -> None:
         if network is not None:
-            _save_network(path, head, network)
-        packed = io.BytesIO()
-        np.savez(packed, W=head[0], b=head[1])
-        (path / HEAD).write_bytes(packed.getvalue())
-        lines = "".join(f"{_one_line(name)}\n" for name in about.classes)
-        (path / LABELS).write_text(lines, encoding="utf-8")
-        (path / ABOUT).write_text(json.dumps(asdict(about), indent=2) + "\n", encoding="ascii")
-        (path / CARD).write_text(_card(about, accuracy, network), encoding="utf-8")
+            _save_network(path, folder, head, network)
+        for name, content in files.items():
+            put(path, name, content)
+        put(path, HASHES, json.dumps({"files": _hashes(path)}, indent=2).encode())
 
     write_folder(folder, fill)
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file of a model but of the list of them, by path."""
+    return {
+        path.relative_to(folder).as_posix(): sha256_of(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path != folder / HASHES
+    }
+
+
+def require_undamaged(folder: Path) -> None:
+    """Refuse a saved model that is not as it was saved; what was put beside it does not count.
+
+    Raises:
+        DataError: There is no such model, or some of its files were changed.
+    """
+    try:
+        saved = dict(json.loads((folder / HASHES).read_bytes())["files"])
+        found = _hashes(folder)
+    except FileNotFoundError:
+        raise _no_model(folder) from None
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read: {error.strerror}.") from None
+    except (ValueError, KeyError, TypeError):
+        saved, found = {HASHES: ""}, {}
+    if changed := sorted(name for name in saved if found.get(name) != saved[name]):
+        raise DataError(
+            f"{folder}: changed since it was saved: {listed(changed)}.",
+            "Start the same `retrain run` again; it makes anew what is damaged.",
+        )
+
+
+def _no_model(folder: Path) -> DataError:
+    return DataError(
+        f"{folder}: no saved model.",
+        "Give the folder of a finished run, such as runs/NAME, that `retrain run` named.",
+    )
 
 
 def _one_line(name: str) -> str:
@@ -77,8 +128,19 @@ def _one_line(name: str) -> str:
     return name if name.isprintable() else json.dumps(name)[1:-1]
 
 
-def _save_network(path: Path, head: tuple[FloatArray, FloatArray], network: FrozenBackbone) -> None:
-    """A SavedModel of a plain tf.Module, which Keras 2 and 3, and plain TensorFlow, all read."""
+def _save_network(
+    path: Path, folder: Path, head: tuple[FloatArray, FloatArray], network: FrozenBackbone
+) -> None:
+    """A SavedModel of a plain tf.Module, which Keras 2 and 3, and plain TensorFlow, all read.
+
+    Args:
+        path: Where to.
+        folder: What that will be called.
+        head: W and b.
+        network: The backbone.
+    Raises:
+        RetrainError: It cannot be written.
+    """
     import tensorflow as tf
 
     matrix, bias = (tf.constant(part, tf.float64) for part in head)
@@ -101,7 +163,15 @@ def _save_network(path: Path, head: tuple[FloatArray, FloatArray], network: Froz
             }
 
     module = Retrained()
-    tf.saved_model.save(module, str(path), signatures=module.__call__)
+    try:
+        tf.saved_model.save(module, str(path), signatures=module.__call__)
+    except tf.errors.OpError as error:
+        # TensorFlow's own kind, whose texts are like "PATH; No space left on device [Op:SaveV2]".
+        size = module.__call__.get_concrete_function().graph.as_graph_def().ByteSize()
+        full = isinstance(error, tf.errors.ResourceExhaustedError)
+        reason = error.message.rpartition("; ")[2].partition(" [")[0]
+        known = OSError(errno.ENOSPC if full else errno.EIO, reason)
+        raise write_error(folder, size, known) from None
 
 
 def _card(about: About, accuracy: str, network: FrozenBackbone | None) -> str:
@@ -132,10 +202,7 @@ def read_about(folder: Path) -> About:
         fields: dict[str, Any] = json.loads((folder / ABOUT).read_text(encoding="ascii"))
         return About(**fields)
     except (OSError, ValueError, TypeError):
-        raise DataError(
-            f"{folder}: no saved model.",
-            "Give the folder of a finished run, such as runs/NAME, that `retrain run` named.",
-        ) from None
+        raise _no_model(folder) from None
 
 
 def read_head(folder: Path) -> tuple[FloatArray, FloatArray]:

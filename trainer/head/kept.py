@@ -16,24 +16,21 @@ from __future__ import annotations
 import hashlib
 import io
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from trainer.arrays import Array
-from trainer.head.lbfgs import PAIRS, Standing
 from trainer.progress import Progress
 from trainer.rundir import write_bytes, write_error
 from trainer.world.comm import World
 
 MAGIC = b"RETRFIT1"
-FIRST_SECONDS, LONGEST_SECONDS = 5.0, 60.0
+FIRST_SECONDS, LONGEST_SECONDS = 5.0, 30.0
 """Between two savings; the first is early, since a small run is over soon."""
 SHARE_OF_TIME = 0.05
 """Of a run, that savings may take where they are slow."""
-MOST_PAIR_BYTES = 64 << 20
-"""Beyond it the solvers' pairs are left out: they go on from their points with a new memory."""
 
 Arrays = Mapping[str, Array]
 
@@ -68,7 +65,7 @@ class Keeper:
         except FileNotFoundError:
             return None
         except OSError as error:
-            self._progress.warn(f"{path}: cannot be read ({error.strerror}); fitted anew")
+            self._progress.say(f"{path}: cannot be read ({error.strerror}); fitted anew")
             return None
         head, rest = content[: len(MAGIC) + 32], content[len(MAGIC) + 32 :]
         if head != MAGIC + hashlib.sha256(rest).digest():
@@ -90,8 +87,11 @@ class Keeper:
         started = time.monotonic()
         packed = io.BytesIO()
         np.savez(packed, **arrays)
-        rest = self._key + packed.getvalue()
-        write_bytes(self._folder / name, MAGIC + hashlib.sha256(rest).digest() + rest)
+        rest = (self._key, packed.getbuffer())
+        total = hashlib.sha256()
+        for part in rest:
+            total.update(part)
+        write_bytes(self._folder / name, b"".join((MAGIC, total.digest(), *rest)))
         took = time.monotonic() - started
         self._due = time.monotonic() + max(self._interval, took / SHARE_OF_TIME)
         self._interval = min(2 * self._interval, LONGEST_SECONDS)
@@ -110,49 +110,3 @@ class Keeper:
             path.unlink(missing_ok=True)
         except OSError as error:
             raise write_error(path, None, error) from None
-
-
-def standings_to_arrays(standings: Iterable[Standing]) -> dict[str, Array]:
-    """Solvers as arrays.
-
-    Returns:
-        `points`, `gradients` (n, size), `losses`, `iterations`, `newton`, `begun` (n,), `counts`
-        (n,) of pairs, and all `pairs` (sum of counts, 2, size).
-    """
-    some = list(standings)
-    pairs = [pair for one in some for pair in one.pairs]
-    size = some[0].point.size
-    if len(pairs) * 2 * size * 8 > MOST_PAIR_BYTES:
-        pairs = []
-    return {
-        "points": np.array([one.point for one in some]),
-        "gradients": np.array(
-            [np.zeros(size) if one.gradient is None else one.gradient for one in some]
-        ),
-        "losses": np.array([one.loss for one in some]),
-        "iterations": np.array([one.iterations for one in some]),
-        "newton": np.array([one.newton for one in some]),
-        "begun": np.array([one.gradient is not None for one in some]),
-        "counts": np.array([len(one.pairs) if pairs else 0 for one in some]),
-        "pairs": np.array(pairs).reshape(-1, 2, size),
-    }
-
-
-def standings_from_arrays(arrays: Arrays) -> list[Standing]:
-    """The solvers that `standings_to_arrays` was given."""
-    ends = np.cumsum(arrays["counts"])
-    standings = []
-    for number, point in enumerate(arrays["points"]):
-        standing = Standing(
-            point,
-            float(arrays["losses"][number]),
-            arrays["gradients"][number] if arrays["begun"][number] else None,
-            iterations=int(arrays["iterations"][number]),
-            newton=bool(arrays["newton"][number]),
-        )
-        count = int(arrays["counts"][number])
-        assert count <= PAIRS
-        own = arrays["pairs"][ends[number] - count : ends[number]]
-        standing.pairs.extend((step, change) for step, change in own)
-        standings.append(standing)
-    return standings

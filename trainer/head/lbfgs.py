@@ -8,19 +8,17 @@ heads are stacked.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from trainer.arrays import FloatArray, IntArray
 from trainer.head.objective import Objective
+from trainer.head.standings import Conjugate, Evaluation, Reply, Standing
 
-PAIRS = 10
-"""Steps that the inverse Hessian is built from."""
 MOST_ITERATIONS = 2000
 ARMIJO = 1e-4
 MOST_NEWTON_STEPS = 20
@@ -41,9 +39,6 @@ class Precondition:
     vector: FloatArray
 
 
-Evaluation = tuple[float, FloatArray]
-
-
 @dataclass
 class Minimum:
     """Where a solver ended."""
@@ -55,38 +50,8 @@ class Minimum:
     converged: bool
 
 
-@dataclass
-class Standing:
-    """Where a solver is at the beginning of an iteration: all that it needs to go on from there.
-
-    Attributes:
-        point: Where it has come to.
-        loss, gradient: There; no gradient before the first evaluation.
-        pairs: Steps, and what they changed of the gradient, that the inverse Hessian is built from.
-        iterations: Done so far.
-        newton: Whether it is past L-BFGS, and Newton steps finish.
-    """
-
-    point: FloatArray
-    loss: float = 0.0
-    gradient: FloatArray | None = None
-    pairs: deque[tuple[FloatArray, FloatArray]] = field(default_factory=lambda: deque(maxlen=PAIRS))
-    iterations: int = 0
-    newton: bool = False
-
-    @property
-    def norm(self) -> float:
-        """Of the gradient; infinite before the first evaluation."""
-        return math.inf if self.gradient is None else float(np.linalg.norm(self.gradient))
-
-    def move(self, point: FloatArray, loss: float, gradient: FloatArray) -> None:
-        """Take a step."""
-        self.point, self.loss, self.gradient = point, loss, gradient
-        self.iterations += 1
-
-    def ended(self, converged: bool) -> Minimum:
-        """The end of the way."""
-        return Minimum(self.point, self.loss, self.norm, self.iterations, converged)
+def _ended(standing: Standing, converged: bool) -> Minimum:
+    return Minimum(standing.point, standing.loss, standing.norm, standing.iterations, converged)
 
 
 Solver = Generator[At | Precondition, Any, Minimum]
@@ -103,17 +68,17 @@ def minimise(standing: Standing, tolerance: float) -> Solver:
     Source: Nocedal and Wright 2006, Numerical Optimization, algorithms 7.4 and 7.5.
     """
     if standing.gradient is None:
-        standing.loss, standing.gradient = yield At(standing.point)
+        standing.begin(*(yield At(standing.point)))
     while not standing.newton:
         if standing.norm <= tolerance:
-            return standing.ended(True)
+            return _ended(standing, True)
         if standing.iterations >= MOST_ITERATIONS:
-            return standing.ended(False)
+            return _ended(standing, False)
         gradient, pairs = standing.gradient, standing.pairs
+        assert gradient is not None
         direction = yield from _two_loops(gradient, pairs)
         found = yield from _search(standing.point, standing.loss, gradient, direction)
         if found is None:
-            standing.newton = True
             break
         change, slope_change = found[0] - standing.point, found[2] - gradient
         if change @ slope_change > 1e-12 * np.linalg.norm(change) * np.linalg.norm(slope_change):
@@ -155,42 +120,42 @@ def _search(
 
 def _newton(standing: Standing, tolerance: float) -> Solver:
     """Finish by Newton steps that are judged by the gradient alone."""
-    for _ in range(MOST_NEWTON_STEPS):
-        if standing.norm <= tolerance:
-            break
+    conjugate = standing.conjugate
+    while standing.norm > tolerance and (conjugate or standing.newton < MOST_NEWTON_STEPS):
         assert standing.gradient is not None
-        direction = yield from _conjugate_gradients(standing.point, standing.gradient)
+        conjugate = conjugate or standing.begin_newton(standing.gradient)
+        direction = yield from _conjugate_gradients(standing, conjugate)
         trial = standing.point + direction
         loss, gradient = yield At(trial)
         if np.linalg.norm(gradient) >= standing.norm:
             break
+        conjugate = standing.conjugate = None
         standing.move(trial, loss, gradient)
-    return standing.ended(standing.norm <= tolerance)
+    return _ended(standing, standing.norm <= tolerance)
 
 
 def _conjugate_gradients(
-    point: FloatArray, gradient: FloatArray
+    standing: Standing, now: Conjugate
 ) -> Generator[At, Evaluation, FloatArray]:
     """Solve H d = -gradient to 1%, H's products from differences of gradients."""
-    solution = np.zeros_like(point)
-    residual = -gradient
-    direction, energy = residual, float(residual @ residual)
-    goal = 1e-4 * energy
-    for _ in range(MOST_CONJUGATE_STEPS):
-        width = 1e-4 * (1 + np.linalg.norm(point)) / np.linalg.norm(direction)
-        _, ahead = yield At(point + width * direction)
-        _, behind = yield At(point - width * direction)
+    assert standing.gradient is not None
+    point, goal = standing.point, 1e-4 * float(standing.gradient @ standing.gradient)
+    while now.steps < MOST_CONJUGATE_STEPS:
+        width = 1e-4 * (1 + np.linalg.norm(point)) / np.linalg.norm(now.direction)
+        _, ahead = yield At(point + width * now.direction)
+        _, behind = yield At(point - width * now.direction)
         product = (ahead - behind) / (2 * width)
-        curvature = float(direction @ product)
+        curvature = float(now.direction @ product)
         if curvature <= 0:
             break
-        solution = solution + energy / curvature * direction
-        residual = residual - energy / curvature * product
-        old, energy = energy, float(residual @ residual)
+        solution = now.solution + now.energy / curvature * now.direction
+        residual = now.residual - now.energy / curvature * product
+        energy = float(residual @ residual)
         if energy <= goal:
-            break
-        direction = residual + energy / old * direction
-    return solution
+            return solution
+        direction = residual + energy / now.energy * now.direction
+        now = standing.go_on(Conjugate(solution, residual, direction, energy, now.steps + 1))
+    return now.solution
 
 
 def solve(
@@ -215,21 +180,34 @@ def solve(
     wishes: dict[int, At | Precondition] = {}
     solvers = [minimise(standing, tolerance) for standing in standings]
 
-    def go_on(number: int, reply: Any) -> None:
+    def begin(number: int) -> None:
+        """Start a solver, and tell it what another one was told before."""
+        replies = standings[number].told[:]
+        standings[number].told.clear()
+        go_on(number, None)
+        for reply in replies:
+            tell(number, reply)
+
+    def tell(number: int, reply: Reply) -> None:
+        standings[number].told.append(reply)
+        go_on(number, reply)
+
+    def go_on(number: int, reply: Reply | None) -> None:
         """Let a solver have what it asked for; nothing at its start."""
         try:
             wishes[number] = solvers[number].send(reply)
         except StopIteration as end:
             minima[number] = end.value
+            wishes.pop(number, None)
 
     def answer(kind: type[At | Precondition], ask: Callable[..., Any]) -> None:
         """Answer all open wishes of a kind by one stacked computation."""
-        askers = [number for number, wish in wishes.items() if isinstance(wish, kind)]
+        askers = [number for number in sorted(wishes) if isinstance(wishes[number], kind)]
         if not askers:
             return
-        vectors = [wishes.pop(number) for number in askers]
+        vectors = [wishes[number] for number in askers]
         for number, reply in zip(askers, ask(np.array(askers), vectors), strict=True):
-            go_on(number, reply)
+            tell(number, reply)
 
     def evaluate(askers: IntArray, wanted: list[At]) -> Iterable[Evaluation]:
         points = np.array([wish.point for wish in wanted])
@@ -241,9 +219,9 @@ def solve(
         return objective.preconditioner.apply(vectors, l2[askers])
 
     for number in range(len(solvers)):
-        go_on(number, None)
+        begin(number)
     while wishes:
+        answer(Precondition, precondition)
         answer(At, evaluate)
         after_pass()
-        answer(Precondition, precondition)
     return [minima[number] for number in range(len(heads))]

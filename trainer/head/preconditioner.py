@@ -24,7 +24,11 @@ LEAST_CURVATURE = 1e-6
 
 
 class Preconditioner:
-    """One for all heads: their own standardisations differ little from the common one."""
+    """One for all heads: their own standardisations differ little from the common one.
+
+    Attributes:
+        sampled: (sample,) which of all rows are in the sample.
+    """
 
     def __init__(self, rows: Rows, classes: int) -> None:
         """Gather the sample, rows at even distances, to every rank; Collective.
@@ -34,19 +38,19 @@ class Preconditioner:
             classes: Number of classes.
         """
         self._columns = classes - 1
-        self._chosen = np.linspace(0, rows.count - 1, min(SAMPLE, rows.count)).astype(np.int64)
-        mine = (self._chosen >= rows.where.start) & (self._chosen < rows.where.stop)
-        self._sample = rows.world.gather(rows.values[self._chosen[mine] - rows.where.start])
-        self.adapt(np.full(rows.count, 1 / classes))
+        self.sampled = np.linspace(0, rows.count - 1, min(SAMPLE, rows.count)).astype(np.int64)
+        mine = (self.sampled >= rows.where.start) & (self.sampled < rows.where.stop)
+        self._sample = rows.world.gather(rows.values[self.sampled[mine] - rows.where.start])
+        self.adapt(np.full(len(self.sampled), 1 / classes))
 
     def adapt(self, curvature: FloatArray) -> None:
         """Take the Hessian at another point.
 
         Args:
-            curvature: (rows.count,) of the softmax at each row: for classes that are equally
+            curvature: (sample,) of the softmax at each row of it: for classes that are equally
                 likely, 1 / classes.
         """
-        weights = np.maximum(curvature[self._chosen], LEAST_CURVATURE) / len(self._chosen)
+        weights = np.maximum(curvature, LEAST_CURVATURE) / len(self.sampled)
         weighted = self._sample * np.sqrt(weights)[:, None]
         values, left = np.linalg.eigh(weighted @ weighted.T)
         kept = values > 1e-9 * values[-1]

@@ -53,7 +53,7 @@ def train(
     _require_choosers(development, config)
     kept = keeper.load(FITTED)
     if kept:
-        progress.say("Head: fitted by an earlier start")
+        progress.say("Head: done before, passed over")
         fitted = Fitted.from_arrays(kept)
     else:
         items = dataset.items(dataset.development)

@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 
 from trainer.analysis.scores import nothing_learnt
 from trainer.data.manifest import read_csv
+from trainer.errors import DataError, listed
 from trainer.report import tables, wording
 from trainer.report.verdict import (
     guessing,
@@ -53,6 +54,27 @@ def write_report(run: RunDir) -> None:
     results = run.read_results()
     values = _overview(results) | _scores(results) | _given(run, results) | _made(run, results)
     write_text(run.report, _environment().get_template("report.html").render(values))
+
+
+def redraw(run: RunDir) -> None:
+    """Draw the report of a run again, and keep the final mark right, which covers it.
+
+    Raises:
+        DataError: There are no results, or the run is not as it was when it was finished, so that
+            the page could tell something wrong.
+        RetrainError: The page cannot be written.
+    """
+    results = run.read_results()
+    marked = run.complete.exists()
+    damaged = [name for name in run.damaged() if name != run.report.name] if marked else []
+    if damaged:
+        raise DataError(
+            f"{run.path}: changed since the run was finished: {listed(damaged)}.",
+            "Start the same `retrain run` again; it makes anew what is damaged.",
+        )
+    write_report(run)
+    if marked:
+        run.write_complete(results)
 
 
 def _environment() -> Environment:

@@ -7,6 +7,7 @@ one to three lines and ends with the error's code; a traceback is for bugs only.
 
 from __future__ import annotations
 
+import errno
 import re
 
 DONE = 0
@@ -54,6 +55,9 @@ class Stopped(RetrainError):
     agreed = True
 
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a write is answered where a disk, a quota or a limit is full."""
+
 DEBUG = "RETRAIN_DEBUG"
 """Set by --debug, for the ranks that are started: show where in the code an error came from."""
 
@@ -70,7 +74,12 @@ def listed(names: list[str], most: int = 5) -> str:
 def told(message: str, todo: str) -> str:
     """An error as it is shown: what was found and where, and below it the way out."""
     lines = [f"retrain: {message}", *([f"  {todo}"] if todo else [])]
-    return "\n".join(_CONTROL.sub(lambda found: repr(found[0])[1:-1], line) for line in lines)
+    return "\n".join(printable(line) for line in lines)
+
+
+def printable(text: str) -> str:
+    """A line in which nothing is left that a terminal would obey."""
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")

@@ -10,9 +10,9 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from io import FileIO
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from io import SEEK_END, FileIO
 from pathlib import Path
 from typing import TextIO
 
@@ -38,24 +38,28 @@ class Progress:
         self._terminal = terminal
         self._log: FileIO | None = None
         self.warnings: list[str] = []
+        self.kept: dict[str, Callable[[], int]] = {}
+        """Count what the next start need not do again; asked at a stop, by kind."""
 
     @contextmanager
     def logging_to(self, path: Path) -> Iterator[None]:
         """Also append what is said to a log.
 
         Raises:
-            RetrainError: It cannot be opened; later also where the disk is full.
+            RetrainError: It cannot be opened; later also where the disk is full, but once: what is
+                said on the way out of that is not to hide it.
         """
         try:
             log = FileIO(str(path), "a")
         except OSError as error:
             raise write_error(path, None, error) from None
-        with log:
-            self._log = log
-            try:
-                yield
-            finally:
-                self._log = None
+        self._log = log
+        try:
+            yield
+        finally:
+            self._log = None
+            with suppress(OSError):  # each line told its own error
+                log.close()
 
     def say(self, text: str) -> None:
         """Tell a step in one line."""
@@ -69,17 +73,28 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Write to the log alone what the terminal is told in other words."""
-        if self._log:
+        log = self._log
+        if log:
             line = f"{time.strftime('%H:%M:%S')} {text}\n".encode("utf-8", "backslashreplace")
             try:
-                self._log.write(line)
+                _append(log, line)
             except OSError as error:
-                raise write_error(Path(str(self._log.name)), len(line), error) from None
+                self._log = None
+                raise write_error(Path(str(log.name)), len(line), error) from None
 
     def _emit(self, text: str) -> None:
-        if self._stream:
-            print(f"{ERASE if self._terminal else ''}{text}", file=self._stream, flush=True)
+        self._show(f"{ERASE if self._terminal else ''}{text}\n")
         self.note(text)
+
+    def _show(self, text: str) -> None:
+        """Write to the stream; one that cannot be written any more is no reason to end a run."""
+        if self._stream:
+            try:
+                self._stream.write(text)
+                self._stream.flush()
+            except OSError as error:
+                self._stream = None
+                self.note(f"From here on in this log alone: standard error: {error.strerror}")
 
     @contextmanager
     def track(self, what: str, total: int) -> Iterator[Track]:
@@ -131,18 +146,26 @@ class Track:
         room = columns - len(text) - 4
         filled = round(room * done / max(1, self._total))
         bar = f"[{'=' * filled}{' ' * (room - filled)}] " if room >= 10 else ""
-        print(
-            ERASE + f"{bar}{text}"[: columns - 1],
-            end="",
-            file=self._progress._stream,
-            flush=True,
-        )
+        self._progress._show(ERASE + f"{bar}{text}"[: columns - 1])
         self._drawn = True
 
     def erase(self) -> None:
         """Remove the bar; the stage says in a line what came of it."""
         if self._drawn:
-            print(ERASE, end="", file=self._progress._stream, flush=True)
+            self._progress._show(ERASE)
+
+
+def _append(log: FileIO, line: bytes) -> None:
+    """Write a whole line or none of it: a full disk takes what still fits."""
+    before = log.seek(0, SEEK_END)
+    try:
+        rest = memoryview(line)
+        while rest:
+            rest = rest[log.write(rest) :]
+    except OSError:
+        with suppress(OSError):
+            log.truncate(before)
+        raise
 
 
 def _span(seconds: float) -> str:

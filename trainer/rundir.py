@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -14,15 +14,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from trainer.errors import DataError, RetrainError, UsageError
+from trainer.errors import NO_ROOM, DataError, RetrainError, UsageError
 
 SCHEMA = 1
+STATUSES = ("running", "stopped", "complete", "failed")
 GROWING = ("log.txt", "events", "lock")
 """What changes while or after the final mark is set, and so is not covered by it."""
 
 MADE = (
     "config.yaml environment.json manifest.csv quarantine.csv groups.csv stages head model events "
-    "predictions.csv results.json report.html"
+    "predictions.csv results.json report.html .last-start.json"
 ).split()
 """Every name that a run makes in its directory, but for the lock and the log."""
 
@@ -47,6 +48,7 @@ class RunDir:
         self.report = path / "report.html"
         self.log = path / "log.txt"
         self.lock = path / "lock"
+        self.last_start = path / ".last-start.json"
 
     def stage(self, name: str) -> Path:
         """The record of a finished stage."""
@@ -60,9 +62,9 @@ class RunDir:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            probe = self.path / f".write-test-{socket.gethostname()}-{os.getpid()}"
+            probe = self.path / f".write-test.{socket.gethostname()}.{os.getpid()}.tmp"
             probe.touch()
-            probe.unlink()
+            probe.unlink(missing_ok=True)  # the run that holds the folder may be cleaning up
         except OSError as error:
             raise UsageError(
                 f"--out {self.path}: cannot be written: {error.strerror}.",
@@ -78,7 +80,7 @@ class RunDir:
         """
         try:
             results = json.loads(self.results.read_text(encoding="utf-8"))
-            schema = results["schema"]
+            schema, known = results["schema"], results["status"] in STATUSES
         except (FileNotFoundError, NotADirectoryError):
             raise UsageError(
                 f"{self.path}: no run directory: results.json is not there.",
@@ -93,6 +95,11 @@ class RunDir:
             raise DataError(
                 f"{self.results}: schema {schema}; this version reads up to {SCHEMA}.",
                 "Read it with the version that wrote it, or a newer one.",
+            )
+        if not known:
+            raise DataError(
+                f"{self.results}: damaged: status {results['status']!r}.",
+                "Start the same `retrain run` again; it makes anew what is missing.",
             )
         return dict(results)
 
@@ -131,19 +138,83 @@ class RunDir:
 
     def foreign(self) -> bool:
         """Whether the folder holds files, and none that a run begins with."""
-        names = {path.name for path in self.path.iterdir() if path.name[0] != "."}
+        names = {path.name for path in _entries(self.path) if path.name[0] != "."}
         return bool(names - {"stages", "lock", "log.txt"}) and not self.config.exists()
 
     def clear(self) -> None:
-        """Remove what an earlier run left here; files that no run makes stay."""
-        for name in reversed(MADE):  # config.yaml last: until then the folder is seen to be a run's
-            path = self.path / name
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(True)
+        """Remove what an earlier run left here but `config.yaml`, which is there to be replaced.
+
+        So the folder is seen to be a run's wherever this is cut short, and since the results go
+        first, not to be a complete one's. Files that no run makes stay.
+
+        Raises:
+            RetrainError: Something cannot be removed.
+        """
+        for path in (self.results, *(self.path / name for name in MADE)):
+            if path != self.config:
+                remove(path)
 
     def clean(self) -> None:
-        """Remove temporary files of runs that were killed; only under the lock."""
-        for path in list(self.path.rglob(".*.tmp")):
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        """Remove temporary files of runs that were killed; only under the lock.
+
+        Only names that runs make count, so that a user's own `.notes.tmp` stays; links are not
+        followed.
+
+        Raises:
+            RetrainError: Something cannot be removed.
+        """
+        for path in _entries(self.path):
+            if _LEFT_HERE.fullmatch(path.name):
+                remove(path)
+        for folder in (self.path / name for name in MADE):
+            if folder.is_dir() and not folder.is_symlink():
+                for path in _entries(folder):
+                    if _LEFT_BELOW.fullmatch(path.name):
+                        remove(path)
+
+
+_LEFT_HERE = re.compile(rf"\.({'|'.join(map(re.escape, (*MADE, 'lock', 'write-test')))})\..+\.tmp")
+_LEFT_BELOW = re.compile(r"\..+\.tmp")
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise RetrainError(
+            f"{folder}: cannot be listed: {error.strerror}.",
+            "Check the folder's permissions, then start the same command again.",
+        ) from None
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all that is in it; of a link, the link.
+
+    Raises:
+        RetrainError: It cannot be removed.
+    """
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise RetrainError(
+            f"{path}: cannot be removed: {error.strerror}.",
+            "Check the folder's permissions, then start the same command again.",
+        ) from None
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, where there is none.
+
+    Raises:
+        RetrainError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(folder, None, error) from None
 
 
 def sha256_of(path: Path) -> str:
@@ -169,50 +240,59 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, mark: str = "") -> None:
     """Write a file whole or not at all: a temporary file beside it, then one rename.
 
+    Args:
+        path: Where to.
+        content: All of it.
+        mark: Stands in the temporary name, for who must know his own leftovers among others'.
     Raises:
         RetrainError: The disk is full or another write fails; nothing is left half-written.
     """
-    temporary = _temporary(path)
+    made = temporary(path, mark)
     try:
-        with open(temporary, "wb") as file:
+        with open(made, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
+        os.replace(made, path)
+    except BaseException as error:
         with suppress(OSError):
-            temporary.unlink()
-        raise write_error(path, len(content), error) from None
+            made.unlink()
+        if isinstance(error, OSError):
+            raise write_error(path, len(content), error) from None
+        raise
 
 
 def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
     """Write a folder whole or not at all: `fill` gets a temporary one, renamed when it is done."""
-    temporary = _temporary(path)
+    made = temporary(path)
     try:
-        temporary.mkdir()
-        fill(temporary)
+        made.mkdir()
+        fill(made)
         if path.exists():
             shutil.rmtree(path)
-        temporary.rename(path)
+        made.rename(path)
     except OSError as error:
         raise write_error(path, None, error) from None
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(made, ignore_errors=True)
 
 
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+def temporary(path: Path, mark: str = "") -> Path:
+    """Where something is made before it gets its name in one rename: hidden, and one process's."""
+    marked = f"{mark}." if mark else ""
+    return path.with_name(f".{path.name}.{marked}{socket.gethostname()}.{os.getpid()}.tmp")
 
 
 def write_error(path: Path, count: int | None, error: OSError) -> RetrainError:
     """The error for a write that failed, with path, bytes and what to do."""
     size = "" if count is None else f" ({count:,} bytes)"
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     todo = "Free space or raise the quota, then start the same command again; it goes on."
     return RetrainError(
         f"{path}: cannot be written{size}: {error.strerror or error}.",
-        todo if full else "Check the folder's permissions, then start the same command again.",
+        todo
+        if error.errno in NO_ROOM
+        else "Check the folder's permissions, then start the same command again.",
     )

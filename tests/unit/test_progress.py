@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import re
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -240,3 +243,56 @@ def test_standard_error_is_told_so_that_standard_output_stays_the_answer(
     to_stderr(terminal).say("a step")
     out, err = capsys.readouterr()
     assert (out, err) == ("", f"{ERASE if terminal else ''}a step\n")
+
+
+@pytest.fixture
+def failing_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The path of a log on a disk that takes a few bytes more, then none."""
+
+    class FullDisk(FileIO):
+        room = 20
+
+        def write(self, line: Any) -> int:
+            if not self.room:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            taken = super().write(line[: self.room])
+            self.room -= taken
+            return taken
+
+    monkeypatch.setattr(progress, "FileIO", FullDisk)
+    return tmp_path / "log.txt"
+
+
+def test_line_that_does_not_fit_is_told_with_its_bytes_and_leaves_no_part(
+    clock: Clock, failing_log: Path
+) -> None:
+    tell = Progress()
+    with tell.logging_to(failing_log):
+        tell.say("short")
+        with pytest.raises(RetrainError) as caught:
+            tell.say("too long for what is left")
+    assert caught.value.message == (
+        f"{failing_log}: cannot be written (35 bytes): No space left on device."
+    )
+    assert failing_log.read_text() == "12:34:56 short\n"
+
+
+def test_log_that_failed_hides_no_other_error(failing_log: Path) -> None:
+    tell = Progress()
+    with tell.logging_to(failing_log):
+        with pytest.raises(RetrainError):
+            tell.say("much longer than what is left there")
+        tell.note("failed: the real one")
+
+
+def test_standard_error_that_is_gone_is_no_reason_to_end(clock: Clock, tmp_path: Path) -> None:
+    tell = Progress(open("/dev/full", "w"))  # noqa: SIM115 - what is in it can never be flushed
+    with tell.logging_to(tmp_path / "log.txt"), tell.track("Files", 10) as track:
+        tell.say("a step")
+        tell.say("another")
+        track.reach(5)
+    assert (tmp_path / "log.txt").read_text().splitlines() == [
+        "12:34:56 From here on in this log alone: standard error: No space left on device",
+        "12:34:56 a step",
+        "12:34:56 another",
+    ]

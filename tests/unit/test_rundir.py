@@ -6,7 +6,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -163,36 +162,76 @@ def test_files_beside_a_configuration_are_not_foreign(complete: RunDir) -> None:
     assert not complete.foreign()
 
 
-def test_clearing_removes_what_runs_make_and_leaves_other_files(complete: RunDir) -> None:
+def test_clearing_leaves_other_files_and_the_settings(complete: RunDir) -> None:
     for name in MADE:
         if not (complete.path / name).exists():
             (complete.path / name).touch()
-    for name in ("log.txt", "lock", "notes.txt"):
+    kept = {"config.yaml", "log.txt", "lock", "notes.txt"}
+    for name in kept:
         (complete.path / name).touch()
     complete.clear()
-    assert names(complete.path) == {"log.txt", "lock", "notes.txt"}
+    assert names(complete.path) == kept
 
 
-def test_clearing_that_is_cut_short_leaves_a_run(
+def test_clearing_that_is_cut_short_leaves_a_run_that_is_not_complete(
     complete: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(path: Path, ignore_errors: bool) -> None:
-        raise KeyboardInterrupt
+    (complete.path / "notes.txt").touch()
+    removed: list[str] = []
+    remove = rundir.remove
 
-    monkeypatch.setattr(shutil, "rmtree", fail)
-    with pytest.raises(KeyboardInterrupt):
-        complete.clear()
-    assert not complete.foreign()
+    def remove_and_look(path: Path) -> None:
+        remove(path)
+        removed.append(path.name)
+        assert not complete.foreign()
+        assert complete.status() == ""
+
+    monkeypatch.setattr(rundir, "remove", remove_and_look)
+    complete.clear()
+    assert set(removed) == set(MADE) - {"config.yaml"}
 
 
-def test_temporary_files_of_killed_runs_are_removed_at_every_depth(complete: RunDir) -> None:
+def test_temporary_files_of_killed_runs_areremoved(complete: RunDir) -> None:
     (complete.path / ".report.html.n1.7.tmp").touch()
+    (complete.path / ".lock.0123456789abcdef.tmp").touch()
+    (complete.path / ".write-test.n1.7.tmp").touch()
     (complete.stages / ".plan.json.n1.7.tmp").touch()
     (complete.path / ".model.n1.7.tmp" / "variables").mkdir(parents=True)
     (complete.path / ".model.n1.7.tmp" / ".x.tmp").touch()
     before = {path for path in complete.path.rglob("*") if ".tmp" not in str(path)}
     complete.clean()
     assert set(complete.path.rglob("*")) == before
+
+
+def test_cleaning_leaves_what_runs_do_not_make_and_what_links_lead_to(
+    complete: RunDir, tmp_path: Path
+) -> None:
+    mine = complete.path / "mine" / ".a.b.tmp"
+    kept = [tmp_path / ".a.b.tmp", complete.path / ".notes.x.tmp", mine]
+    for path in kept:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    (complete.path / "events").symlink_to(tmp_path)
+    (complete.path / ".model.n1.7.tmp").symlink_to(tmp_path)
+    complete.clean()
+    assert all(path.exists() for path in kept)
+    assert not (complete.path / ".model.n1.7.tmp").is_symlink()
+
+
+@pytest.mark.parametrize("work", ["clear", "clean"])
+def test_what_cannot_beremoved_is_told_with_its_path(
+    work: str, complete: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (complete.stages / ".plan.json.n1.7.tmp").touch()
+
+    def refuse(path: object, **options: object) -> None:
+        raise OSError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    with pytest.raises(RetrainError, match=r": cannot be removed: Permission denied") as caught:
+        getattr(complete, work)()
+    assert caught.value.message.startswith(f"{complete.path}/")
+    assert caught.value.exit_code == FAILED
 
 
 # Results

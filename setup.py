@@ -37,7 +37,7 @@ setup(
         "trainer.configs": ["*.yaml", "sites/*"],
         "trainer.slurm": ["*.sh"],
     },
-    entry_points={"console_scripts": ["retrain = trainer.cli:main"]},
+    entry_points={"console_scripts": ["retrain = trainer.__main__:main"]},
     install_requires=[
         "click>=8.1",
         "h5py>=3.10",

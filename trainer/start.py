@@ -5,19 +5,23 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from trainer.config import Config, Data
 from trainer.data.source import list_enough
-from trainer.errors import DONE, FAILED, RetrainError, UsageError, told
+from trainer.errors import DONE, FAILED, STOPPED, RetrainError, UsageError, told
 from trainer.progress import Progress, to_stderr
-from trainer.rundir import RunDir
+from trainer.rundir import RunDir, write_error
 from trainer.world import launch
 from trainer.world.comm import World, connect
-from trainer.world.stopping import Stopping
+from trainer.world.stopping import end_at_once, of_process
+
+ROOT_FIRST_SECONDS = 0.5
+"""For rank 0 to leave its word before mpirun sees any rank end."""
 
 
 def start(
@@ -46,16 +50,16 @@ def start(
     _require_apart(out, config.data)
     if launch.in_world():
         return join(config, out, again, verify)
-    list_enough(config.data)  # what a listing shows is told before any rank is started
-    tensorflow = config.data.images is not None
-    where = launch.place(ranks, tensorflow, tensorflow and config.run.device == "auto")
-    RunDir(out).create()
+    run = RunDir(out)
+    with of_process().at_once():
+        list_enough(config.data)  # what a listing shows is told before any rank is started
+        tensorflow = config.data.images is not None
+        where = launch.place(ranks, tensorflow, tensorflow and config.run.device == "auto")
+        run.create()
     total = ranks or where.hosts * where.ranks_a_host
-    if total == 1:
-        return join(config, out, again, verify)
     flags = [*(["--again"] if again else []), *(["--verify"] if verify else [])]
     words = ["run", f"--out={out}", *flags, "--", source, *overrides]
-    return launch.start(words, total, where)
+    return launch.start(words, total, where, config.run.stall_timeout, run)
 
 
 def _require_apart(out: Path, data: Data) -> None:
@@ -73,14 +77,25 @@ def join(config: Config, out: Path, again: bool, verify: bool) -> int:
     Returns:
         The exit code for this process.
     """
-    stopping = Stopping()
-    stopping.install()
-    world = connect(stopping)
+    stopping = of_process()
+    world = connect(stopping, config.run.stall_timeout, RunDir(out).log)
+    stopping.unwinding = world.rank == 0  # it holds what is to be tidied up
+    stopping.last_resort = lambda: _stop_now(world)
     progress = to_stderr(launch.terminal_beyond_mpirun()) if world.rank == 0 else Progress()
     with ending_all(world):
         code = _work(config, out, again, verify, world, progress)
     world.part()
+    stopping.rest()
     return launch.leave_outcome(code) if world.rank == 0 else _follow(code)
+
+
+def _stop_now(world: World) -> None:
+    """End this rank, stopped, though its main thread does not come back; rank 0 first."""
+    if world.rank == 0:
+        launch.leave_outcome(STOPPED)
+        end_at_once()
+    time.sleep(ROOT_FIRST_SECONDS)
+    os._exit(STOPPED)
 
 
 def _follow(code: int) -> int:
@@ -103,10 +118,16 @@ def _work(
         if not error.agreed:
             raise
         if world.rank == 0:
-            print(told(error.message, error.todo), file=sys.stderr, flush=True)
+            with suppress(OSError):  # where standard error cannot be written, the code must do
+                print(told(error.message, error.todo), file=sys.stderr, flush=True)
         return error.exit_code
     if world.rank == 0:
-        print("\n".join(last_lines(results, out)), flush=True)
+        text = "\n".join(last_lines(results, out))
+        try:
+            print(text, flush=True)
+        except OSError as error:
+            sys.stdout = None  # or Python would try again at its end
+            raise write_error(Path("standard output"), len(text), error) from None
     return DONE
 
 
@@ -124,12 +145,13 @@ def _end_all(world: World, error: BaseException) -> None:
     """Tell what happened on this rank alone, and where."""
     where = f"rank {world.rank} on {world.host}: "
     if isinstance(error, RetrainError):
-        print(told(where + error.message, error.todo), file=sys.stderr, flush=True)
-        code = error.exit_code
+        text, code = told(where + error.message, error.todo), error.exit_code
     else:
-        traceback.print_exception(type(error), error, error.__traceback__)
-        print(told(f"{where}{type(error).__name__}: {error}", ""), file=sys.stderr, flush=True)
-        code = FAILED
+        text, code = told(f"{where}{type(error).__name__}: {error}", ""), FAILED
+    with suppress(OSError):  # where standard error cannot be written, the code must do
+        if not isinstance(error, RetrainError):
+            traceback.print_exception(type(error), error, error.__traceback__)
+        print(text, file=sys.stderr, flush=True)
     launch.leave_outcome(code)
     if world.size > 1:
         world.abort(code)

@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import pickle
 import socket
+import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
@@ -20,13 +22,20 @@ import numpy as np
 from trainer.arrays import Array, ByteArray, FloatArray, IntArray
 from trainer.errors import BY_CODE, DEBUG, RetrainError, Stopped, UsageError
 from trainer.world import launch
+from trainer.world.outcome import awaited
 from trainer.world.queue import WorkQueue
 from trainer.world.stopping import Stopping
+from trainer.world.watch import Watch
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
 T = TypeVar("T")
+
+ABORT_SECONDS = 3.0
+"""For MPI to end all ranks; it may not come back where the launcher is out of reach."""
+STALL_SECONDS = 600.0
+"""As the configuration's default."""
 
 
 class Transport(Protocol):
@@ -98,6 +107,30 @@ class HorovodTransport:
         return result
 
 
+class Watched:
+    """Collectives during which the watch knows that this rank waits for the others."""
+
+    def __init__(self, transport: Transport, watch: Watch) -> None:
+        """Wrap a transport."""
+        self._transport = transport
+        self._watch = watch
+
+    def sum(self, values: IntArray) -> IntArray:
+        """See Transport."""
+        with self._watch.waiting():
+            return self._transport.sum(values)
+
+    def broadcast(self, content: ByteArray) -> ByteArray:
+        """See Transport."""
+        with self._watch.waiting():
+            return self._transport.broadcast(content)
+
+    def gather(self, content: ByteArray, lengths: IntArray) -> ByteArray:
+        """See Transport."""
+        with self._watch.waiting():
+            return self._transport.gather(content, lengths)
+
+
 class World:
     """All processes of one run, seen from one of them.
 
@@ -109,15 +142,18 @@ class World:
         cores: The cores that are this rank's own.
     """
 
-    def __init__(self, comm: MPI.Comm, stopping: Stopping) -> None:
+    def __init__(
+        self, comm: MPI.Comm, stopping: Stopping, timeout: float, log: Path | None
+    ) -> None:
         """Get to know the others; Collective. Use `connect`."""
         self._comm = comm
-        self._mpi = MpiTransport(comm.Dup())
-        self._transport: Transport = self._mpi
         self._stopping = stopping
         self.rank: int = comm.Get_rank()
         self.size: int = comm.Get_size()
         self.host = socket.gethostname()
+        self._watch = Watch(comm, self.host, stopping, timeout, log, awaited())
+        self._mpi = Watched(MpiTransport(comm.Dup()), self._watch)
+        self._transport: Transport = self._mpi
         self.hosts: list[str] = comm.allgather(self.host)
         neighbours = [rank for rank, host in enumerate(self.hosts) if host == self.host]
         self.local_rank = neighbours.index(self.rank)
@@ -139,14 +175,15 @@ class World:
         """
         import horovod.tensorflow as hvd
 
-        hvd.init(comm=None)
+        with self._watch.waiting():
+            hvd.init(comm=None)
         if (hvd.rank(), hvd.size()) != (self.rank, self.size):
             raise UsageError(
                 f"Horovod sees rank {hvd.rank()} of {hvd.size()}, MPI rank {self.rank} of "
                 f"{self.size}.",
                 "Horovod was built for another MPI: run `make setup` again.",
             )
-        self._transport = HorovodTransport()
+        self._transport = Watched(HorovodTransport(), self._watch)
 
     @contextmanager
     def horovod_at_rest(self) -> Iterator[None]:
@@ -231,7 +268,8 @@ class World:
         outcome: tuple[T | None, tuple[int, str, str] | None] | None = None
         if self.rank == 0:
             try:
-                outcome = (work(), None)
+                with self._stopping.restored():
+                    outcome = (work(), None)
             except RetrainError as error:
                 if os.environ.get(DEBUG):
                     traceback.print_exc()
@@ -251,28 +289,66 @@ class World:
             total: How many numbers.
             ahead: How many a rank still holds undone when it asks for more.
         """
-        return WorkQueue(self._comm, total, ahead, self._stopping)
+        return WorkQueue(self._comm, total, ahead, self._stopping, self._watch)
 
     @property
     def stop_requested(self) -> bool:
         """Whether this rank was asked to stop; `agree` tells whether any was."""
         return self._stopping.requested
 
+    def tick(self) -> None:
+        """Tell the watch that this rank got on, where it does not meet the others for long."""
+        self._watch.tick()
+
+    def cut_short(self, work: Callable[[], T]) -> T:
+        """Do something on every rank that a request to stop breaks off at once; Collective.
+
+        Args:
+            work: Meets no other rank, and leaves nothing behind where it is broken off.
+        Raises:
+            Stopped: Some rank was asked to stop.
+        """
+        done: list[T] = []
+        with suppress(Stopped), self._stopping.at_once():  # the next line tells it to all
+            done.append(work())
+        self.agree()
+        return done[0]
+
     def part(self) -> None:
         """Wait for the others before leaving: mpirun ends all when one leaves with an error."""
-        self._comm.Barrier()
+        with self._watch.waiting():
+            self._comm.Barrier()
+        self._watch.close()
 
     def abort(self, code: int) -> None:
         """End all ranks now."""
+        after = threading.Timer(ABORT_SECONDS, os._exit, [code])
+        after.daemon = True
+        after.start()
         self._comm.Abort(code)
 
 
-def connect(stopping: Stopping) -> World:
+def connect(
+    stopping: Stopping, stall_timeout: float = STALL_SECONDS, log: Path | None = None
+) -> World:
     """Join the world that this process was started in; Collective.
 
+    Args:
+        stopping: Whether this rank was asked to stop.
+        stall_timeout: Seconds without progress after which the world ends itself.
+        log: Where the stacks of all ranks go then, if the file is there.
     Raises:
         UsageError: MPI lacks threads, or the launcher promised another number of ranks.
     """
+    with stopping.at_once():
+        comm = _begin_mpi()
+    stopping.note_only()  # the others may count on this rank from here
+    world = World(comm, stopping, stall_timeout, log)
+    launch.pin(world.cores)
+    return world
+
+
+def _begin_mpi() -> MPI.Comm:
     launch.prepare_process()
     from mpi4py import MPI
 
@@ -286,6 +362,4 @@ def connect(stopping: Stopping) -> World:
             f"{promised} ranks were started, and each sees a world of {MPI.COMM_WORLD.Get_size()}.",
             "The launcher speaks another protocol than this MPI: use mpirun, or srun --mpi=pmix.",
         )
-    world = World(MPI.COMM_WORLD, stopping)
-    launch.pin(world.cores)
-    return world
+    return MPI.COMM_WORLD

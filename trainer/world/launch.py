@@ -13,14 +13,19 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
-from trainer.errors import FAILED, STOPPED, UsageError
+from trainer.errors import DATA, DONE, FAILED, STOPPED, RetrainError, UsageError, told
+from trainer.rundir import RunDir
+from trainer.world.daemon import shield
 from trainer.world.devices import allocated_gpus, visible_gpus
-from trainer.world.stopping import ECHO_SECONDS, SIGNALS
+from trainer.world.last_start import leave_cause
+from trainer.world.memory import Kills, available_gib, less_memory
+from trainer.world.outcome import OUTCOME, Outcome, awaited
+from trainer.world.stopping import SIGNALS, of_process
+from trainer.world.supervision import Supervisor
 
 RANK_GIB = 2.0
 """Memory that a rank with TensorFlow is planned with."""
@@ -28,8 +33,13 @@ TEXT_RANK_GIB = 0.25
 """The same for a rank without: a run on bottleneck texts."""
 MOST_RANKS = 16
 """Ranks a host when the user names no number."""
-OUTCOME = "RETRAIN_OUTCOME"
-"""Names the file in which rank 0 leaves the exit code for the process that called mpirun."""
+SESSION_BYTES = 1 << 16
+"""Room that mpirun's session directory is to have at least."""
+OWN = f"retrain-{os.stat('/proc/self/ns/pid').st_ino}-"
+"""How our folders' names begin there: containers may share it, each with processes of its own."""
+LAUNCH_AGENT = "PRTE_MCA_prte_launch_agent"
+"""Open MPI 5's variable for what is started on the other hosts in place of its daemon."""
+TODO = "Start the same command again; it goes on with what was kept."
 TERMINAL = "RETRAIN_TERMINAL"
 """Set where the user's terminal, hidden from the ranks by mpirun, can redraw a bar."""
 
@@ -43,8 +53,8 @@ class Place:
 
 
 def in_world() -> bool:
-    """Whether mpirun or srun started this process as one rank of a world."""
-    return promised_size() > 0
+    """Whether mpirun, srun or a process of ours started this one as a rank of a world."""
+    return promised_size() > 0 or awaited() is not None
 
 
 def promised_size() -> int:
@@ -67,6 +77,9 @@ def prepare_process() -> None:
         os.environ.setdefault(name, value)
     if os.environ.get("OMPI_COMM_WORLD_SIZE"):
         _end_with_parent(signal.SIGKILL)
+    outcome = awaited()
+    if outcome is not None and outcome.here:
+        outcome.write_stacks_when_asked()
 
 
 _QUIET = {
@@ -118,21 +131,25 @@ def terminal_beyond_mpirun() -> bool | None:
 
 
 def outcome_is_left() -> bool:
-    """Whether a process of ours called mpirun, and reads in a file how the run ended."""
-    return OUTCOME in os.environ
+    """Whether a process of ours started this one, and reads in a file how the run ended."""
+    return awaited() is not None
 
 
 def leave_outcome(code: int) -> int:
-    """Tell the process that called mpirun how the run ended.
+    """Tell the process that started the ranks how the run ended; the first word counts.
 
     Returns:
         The code to exit with: 0 where the caller reads the file, since mpirun answers any other
         with a page of its own.
     """
-    if not outcome_is_left():
+    outcome = awaited()
+    if outcome is None or not outcome.here:
         return code
-    Path(os.environ[OUTCOME]).write_text(str(code), encoding="ascii")
-    return 0
+    try:
+        outcome.leave(code)
+    except OSError:
+        return code  # who waited for it was killed, or its disk is full
+    return DONE
 
 
 def place(ranks: int | None, with_tensorflow: bool, with_gpus: bool = True) -> Place:
@@ -152,10 +169,10 @@ def place(ranks: int | None, with_tensorflow: bool, with_gpus: bool = True) -> P
         raise UsageError(f"--ranks {ranks}: wanted at least 1.", "Leave it out to use all cores.")
     a_host = -(-ranks // hosts)
     each = RANK_GIB if with_tensorflow else TEXT_RANK_GIB
-    if a_host * each > _memory_gib():
+    if a_host * each > available_gib():
         raise UsageError(
-            f"--ranks {ranks}: each needs about {each:g} GiB, and this machine has "
-            f"{_memory_gib():.0f} GiB.",
+            f"--ranks {ranks}: each needs about {each:g} GiB, and there are "
+            f"{available_gib():.1f} GiB here for the job.",
             f"Leave --ranks out for {_ranks_by_cores(with_tensorflow)}, the best number here.",
         )
     return Place(min(hosts, ranks), a_host)
@@ -170,86 +187,131 @@ def _ranks_by_cores(with_tensorflow: bool) -> int:
     tasks = os.environ.get("SLURM_NTASKS_PER_NODE", "")
     if tasks.isdigit():
         return int(tasks)
-    memory = int(_memory_gib() // RANK_GIB) if with_tensorflow else MOST_RANKS
+    memory = int(available_gib() // RANK_GIB) if with_tensorflow else MOST_RANKS
     cores = min(len(os.sched_getaffinity(0)), int(os.environ.get("SLURM_CPUS_ON_NODE", 1 << 20)))
     return max(1, min(cores, memory, MOST_RANKS))
 
 
-def _memory_gib() -> float:
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
-    except OSError:
-        return total
-    return total if limit == "max" else min(total, int(limit) / 2**30)
+def start(
+    arguments: list[str],
+    ranks: int,
+    where: Place,
+    stall_timeout: float = 600.0,
+    run: RunDir | None = None,
+) -> int:
+    """Run `retrain` with these arguments as a world, and pass on signals.
 
-
-def start(arguments: list[str], ranks: int, where: Place) -> int:
-    """Run `retrain` with these arguments as a world under mpirun, and pass on signals.
-
+    Args:
+        arguments: Words of the command line.
+        ranks: Processes; more than one are started by mpirun.
+        where: On which hosts.
+        stall_timeout: Seconds without a sign of life from the ranks that are too many.
+        run: Its log and its next start are told what became of the ranks.
     Returns:
         The exit code that rank 0 left. Where it left none: 75 if a stop was asked for (it came
         before the ranks could note it), else 1, whatever mpirun says: it ends with 0 when a
         remote host dies.
     """
-    relay = _Relay()
-    with tempfile.TemporaryDirectory(prefix="retrain-") as folder:
-        outcome = Path(folder) / "outcome"
-        child = subprocess.Popen(
-            [*_mpirun(ranks, where), sys.executable, "-m", "trainer", *arguments],
-            env=_environment(outcome),
-            start_new_session=True,  # Ctrl-C reaches us alone, and we pass it on as SIGUSR2
-            preexec_fn=lambda: _end_with_parent(signal.SIGTERM),
-        )
-        relay.serve(child)
-        ended = child.wait()
-        if outcome.exists():
-            return int(outcome.read_text(encoding="ascii"))
-    if relay.asked:
-        print(
-            "retrain: stopped on request before the ranks could agree.\n"
-            "  Start the same command again; it goes on with what was kept.",
-            file=sys.stderr,
-        )
+    stopping = of_process()
+    _require_room()
+    _remove_left()
+    command = [sys.executable, "-m", "trainer", *arguments]
+    alone = ranks == where.hosts == 1
+    if not alone:
+        command = [*_mpirun(ranks, where), *command]
+    before = Kills.now()
+    stopping.note_only()  # a child half started would be nobody's
+    with tempfile.TemporaryDirectory(prefix=f"{OWN}{os.getpid()}-", dir=_scratch()) as folder:
+        outcome = Outcome(Path(folder) / "outcome")
+        child = _begin(command, outcome, alone)
+        log = run.log if run else None
+        supervisor = Supervisor(child, alone, outcome, stopping, stall_timeout, log)
+        stopping.last_resort = lambda: None  # the supervisor keeps to a time of its own
+        stopping.insisted = supervisor.insist
+        code = supervisor.wait()
+    if code is None:
+        return _without_word(child.returncode, stopping.requested, before.since(), ranks, run)
+    if code in (FAILED, DATA) and (killed := before.since()):
+        print(told(f"{killed}.", less_memory(ranks)), file=sys.stderr)
+    return code
+
+
+def _require_room() -> None:
+    """See that mpirun, and we, can write where we must; mpirun's page would not say why it cannot.
+
+    Raises:
+        RetrainError: It cannot be written.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=_scratch()) as probe:
+            probe.write(bytes(SESSION_BYTES))
+    except OSError as error:
+        raise RetrainError(
+            f"{_scratch()}: mpirun needs {SESSION_BYTES:,} bytes there: {error.strerror}.",
+            "Free space there, or set TMPDIR to another folder of this machine.",
+        ) from None
+
+
+def _remove_left() -> None:
+    """Remove the folders of those who called mpirun here before and were killed."""
+    for left in _scratch().glob(f"{OWN}*"):
+        process = left.name.removeprefix(OWN).partition("-")[0]
+        with suppress(FileNotFoundError):  # another one removes it too
+            if left.stat().st_uid == os.geteuid() and not Path("/proc", process).exists():
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _scratch() -> Path:
+    return Path(os.environ.get("TMPDIR") or "/tmp")
+
+
+def _begin(command: list[str], outcome: Outcome, alone: bool) -> subprocess.Popen[bytes]:
+    """Start a rank, or mpirun, in a process group of its own: Ctrl-C reaches us, who pass it on.
+
+    mpirun would end its ranks within a moment of a SIGTERM or SIGINT, before they could agree: it
+    blocks both, and starts its ranks with neither blocked. When we are gone, a SIGHUP lets it end
+    them and tidy up.
+    """
+
+    def prepare() -> None:
+        _end_with_parent(signal.SIGKILL if alone else signal.SIGHUP)
+        if not alone:
+            shield()
+
+    environment = _environment(outcome.path)
+    return subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=prepare)
+
+
+def _without_word(ended: int, stopping: bool, killed: str, ranks: int, run: RunDir | None) -> int:
+    """The exit code where no rank left one, from what mpirun or the rank ended with.
+
+    A rank dies of a signal that asks it to stop only before it can note it.
+    """
+    if stopping or ended in (STOPPED, *_by_signal(*SIGNALS)):
+        print(told("stopped on request before the ranks could agree.", TODO), file=sys.stderr)
         return STOPPED
-    print(
-        f"retrain: the ranks ended without a result (mpirun: {ended}).\n"
-        "  Start the same command again; it goes on with what was kept.",
-        file=sys.stderr,
-    )
+    ended = ended if ended >= 0 else 128 - ended
+    why, todo = (f": {killed}", less_memory(ranks)) if killed else ("", TODO)
+    message = f"the ranks ended without a result (exit code {ended}){why}."
+    print(told(message, todo), file=sys.stderr)
+    if run and killed:
+        leave_cause(run, killed)
     return FAILED
 
 
-class _Relay:
-    """Passes the first request to stop to all ranks, as the SIGUSR2 that mpirun forwards.
+def _by_signal(*numbers: int) -> tuple[int, ...]:
+    """Exit codes of a process that a signal ended, as a shell, mpirun, and Python tell it."""
+    return tuple(code for number in numbers for code in (128 + number, -number))
 
-    A later one ends them at once; what comes within two seconds is an echo of the first.
-    """
 
-    def __init__(self) -> None:
-        self.asked = 0.0
-        self._child: subprocess.Popen[bytes] | None = None
-        for number in SIGNALS:
-            signal.signal(number, self._pass_on)
-
-    def serve(self, child: subprocess.Popen[bytes]) -> None:
-        self._child = child
-        if self.asked:
-            child.send_signal(signal.SIGUSR2)
-
-    def _pass_on(self, number: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
-        again = self.asked and now - self.asked > ECHO_SECONDS
-        self.asked = self.asked or now
-        if self._child and again:
-            os.killpg(self._child.pid, signal.SIGKILL)
-        elif self._child and self.asked == now:
-            self._child.send_signal(signal.SIGUSR2)
+def _find(program: str) -> str | None:
+    """A program of Open MPI: our own, else the one on PATH."""
+    folders = os.pathsep.join([str(Path(sys.prefix) / "bin"), os.environ.get("PATH", os.defpath)])
+    return shutil.which(program, path=folders)
 
 
 def _mpirun(ranks: int, where: Place) -> list[str]:
-    folders = os.pathsep.join([str(Path(sys.prefix) / "bin"), os.environ.get("PATH", os.defpath)])
-    mpirun = shutil.which("mpirun", path=folders)
+    mpirun = _find("mpirun")
     if not mpirun:
         raise UsageError(
             f"mpirun: not in {sys.prefix}/bin nor on PATH.", "make setup, or --ranks 1 without it."
@@ -274,6 +336,9 @@ def _environment(outcome: Path) -> dict[str, str]:
             "PYTHONUNBUFFERED": "1",
         }
     )
+    daemon = _find("prted")
+    if daemon and len(f"{sys.executable} {daemon}".split()) == 2:  # it is taken apart at blanks
+        environment[LAUNCH_AGENT] = f"{sys.executable} -m {shield.__module__} {daemon}"
     if os.geteuid() == 0:  # containers and test machines; Open MPI asks twice
         environment["OMPI_ALLOW_RUN_AS_ROOT"] = environment["OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"] = "1"
     return environment
@@ -282,4 +347,6 @@ def _environment(outcome: Path) -> dict[str, str]:
 def try_world(program: str) -> int:
     """Run a Python program on two ranks of this machine, and give mpirun's exit code."""
     command = [*_mpirun(2, Place(1, 2)), sys.executable, "-c", program]
-    return subprocess.run(command, env=_environment(Path(os.devnull)), timeout=100).returncode
+    environment = _environment(Path(os.devnull))
+    del environment[OUTCOME]  # nobody looks for one
+    return subprocess.run(command, env=environment, timeout=100).returncode

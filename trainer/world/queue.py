@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainer.world.stopping import Stopping
+from trainer.world.watch import Watch
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -130,14 +131,18 @@ def _end(ranks: list[tuple[float, float]], left: int) -> float:
 class WorkQueue:
     """Who computes what; a context that every rank enters and takes from until it gets None."""
 
-    def __init__(self, comm: MPI.Comm, total: int, ahead: int, stopping: Stopping) -> None:
+    def __init__(
+        self, comm: MPI.Comm, total: int, ahead: int, stopping: Stopping, watch: Watch
+    ) -> None:
         """Open the queue; Collective. Use `World.queue`."""
         self._comm = comm.Dup()
+        self._watch = watch
         self._stopping = stopping
         self._dealer = Dealer(total, comm.Get_size(), ahead)
         self._lock = threading.Lock()
         self._mine = END
         self._ended = False
+        self._closed = False
         self._server = threading.Thread(target=self._serve, daemon=True)
         if self._comm.Get_rank() == 0:
             self._server.start()
@@ -147,9 +152,17 @@ class WorkQueue:
         """How many numbers were handed out; known on rank 0 alone."""
         return self._dealer.given
 
+    @property
+    def _wishes_end(self) -> bool:
+        return self._closed or self._stopping.requested
+
+    def close(self) -> None:
+        """Let nothing more be given out, to this rank and, when they ask next, to the others."""
+        self._closed = True
+
     def take(self) -> int | None:
-        """The next number, or None when all are given out or some rank was asked to stop."""
-        if self._stopping.requested:
+        """The next number, or None when all are given out or some rank closed it or is to stop."""
+        if self._wishes_end:
             self._mine = END  # what it holds is left undone
         if not self._mine and not self._ended:
             self._mine = self._ask()
@@ -161,12 +174,13 @@ class WorkQueue:
 
     def _ask(self) -> range:
         if self._comm.Get_rank() == 0:
-            return self._hand_out(0, self._stopping.requested)
-        self._comm.Send(np.array([self._stopping.requested], np.int64), dest=0, tag=ASK)
+            return self._hand_out(0, self._wishes_end)
+        self._comm.Send(np.array([self._wishes_end], np.int64), dest=0, tag=ASK)
         answer = np.empty(2, np.int64)
         coming = self._comm.Irecv(answer, source=0, tag=ANSWER)
-        while not coming.Test():  # to wait in MPI is to spin, on a core that has better to do
-            time.sleep(POLL_SECONDS)
+        with self._watch.waiting("queue"):
+            while not coming.Test():  # to wait in MPI is to spin, on a core that has better to do
+                time.sleep(POLL_SECONDS)
         return range(int(answer[0]), int(answer[1]))
 
     def _hand_out(self, rank: int, stop: bool) -> range:
@@ -187,7 +201,7 @@ class WorkQueue:
                 continue
             asker = status.Get_source()
             self._comm.Recv(wish, source=asker, tag=ASK)
-            numbers = self._hand_out(asker, bool(wish[0]) or self._stopping.requested)
+            numbers = self._hand_out(asker, bool(wish[0]) or self._wishes_end)
             answer = np.array([numbers.start, numbers.stop], np.int64)
             self._comm.Send(answer, dest=asker, tag=ANSWER)
             waiting -= not numbers
@@ -207,5 +221,6 @@ class WorkQueue:
             while self.take() is not None:
                 pass
             if self._server.is_alive():
-                self._server.join()
+                with self._watch.waiting():
+                    self._server.join()
             self._comm.Free()

@@ -6,15 +6,17 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from trainer.errors import FAILED, STOPPED, USAGE, UsageError, told
-from trainer.world import launch
+from trainer.errors import FAILED, STOPPED, USAGE, RetrainError, UsageError, told
+from trainer.world import launch, stopping, supervision
 from trainer.world.launch import Place, own_cores, place, promised_size
+from trainer.world.outcome import OUTCOME
 from trainer.world.stopping import SIGNALS
 
 LAUNCHERS = ("OMPI_", "PMI", "SLURM_", "CUDA_", "RETRAIN_")
@@ -27,7 +29,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith(LAUNCHERS):
             monkeypatch.delenv(name)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.setattr(launch, "_memory_gib", lambda: 64.0)
+    monkeypatch.setattr(launch, "available_gib", lambda: 64.0)
 
 
 @pytest.fixture
@@ -127,7 +129,7 @@ def test_memory_limits_the_ranks_that_hold_tensorflow(
     gib: float, ranks: int, cores: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cores(8)
-    monkeypatch.setattr(launch, "_memory_gib", lambda: gib)
+    monkeypatch.setattr(launch, "available_gib", lambda: gib)
     assert place(None, with_tensorflow=True).ranks_a_host == ranks
     assert place(None, with_tensorflow=False).ranks_a_host == 8
 
@@ -151,7 +153,7 @@ def test_one_rank_a_gpu_that_the_driver_shows_else_a_core(
     told = ask(
         "[launch.place(None, True, with_gpus).ranks_a_host for with_gpus in (True, False)]",
         "import os\nfrom trainer.world import launch\n"
-        "launch._memory_gib = lambda: 64.0\nos.sched_getaffinity = lambda _: set(range(6))",
+        "launch.available_gib = lambda: 64.0\nos.sched_getaffinity = lambda _: set(range(6))",
         **variables,
     )
     assert told.value == [ranks, 6]
@@ -196,7 +198,7 @@ def test_more_ranks_than_memory_holds_are_refused_with_the_best_number(
         place(999, with_tensorflow)
     assert caught.value.exit_code == USAGE
     assert caught.value.message.startswith("--ranks 999: each needs ")
-    assert "this machine has 64 GiB" in caught.value.message
+    assert "there are 64.0 GiB here" in caught.value.message
     assert caught.value.todo == "Leave --ranks out for 2, the best number here."
 
 
@@ -217,12 +219,13 @@ def mpirun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
     def install(body: str) -> Path:
         program = tmp_path / "bin" / "mpirun"
         program.parent.mkdir()
-        program.write_text(f"#!/bin/sh\n{body}\n")
+        program.write_text(f"#!/bin/sh\nFOLDER=${{RETRAIN_OUTCOME%/*}}\n{body}\n")
         program.chmod(0o755)
         monkeypatch.setattr(sys, "prefix", str(tmp_path))
         monkeypatch.chdir(tmp_path)
         return tmp_path
 
+    monkeypatch.setattr(stopping, "_of_process", None)  # none that an earlier test asked to stop
     yield install
     for number, handler in handlers.items():
         signal.signal(number, handler)
@@ -243,7 +246,7 @@ def test_ranks_that_left_no_code_have_failed(
 ) -> None:
     mpirun(f"exit {ended}")
     assert launch.start(["run"], 2, Place(1, 2)) == FAILED
-    assert f"without a result (mpirun: {ended})" in capfd.readouterr().err
+    assert f"without a result (exit code {ended})" in capfd.readouterr().err
 
 
 def test_arguments_reach_the_ranks_as_they_are(mpirun: Callable[[str], Path]) -> None:
@@ -287,6 +290,7 @@ def test_request_to_stop_reaches_the_ranks_as_sigusr2(
     name: str, mpirun: Callable[[str], Path]
 ) -> None:
     folder = mpirun(
+        "touch $FOLDER/alive\n"
         "trap 'echo asked > asked; printf 75 > \"$RETRAIN_OUTCOME\"; exit 1' USR2\n"
         f"kill -{name} $PPID\nwhile :; do sleep 0.02; done"
     )
@@ -304,8 +308,8 @@ def test_stop_before_the_ranks_could_note_it_is_a_stop(
 
 def test_echo_of_a_request_is_passed_on_once(mpirun: Callable[[str], Path]) -> None:
     folder = mpirun(
-        "trap 'echo x >> asked' USR2\n"
-        "kill -TERM $PPID; sleep 0.1; kill -INT $PPID; sleep 0.1; sleep 0.1"
+        "touch $FOLDER/alive; trap 'echo x >> asked' USR2; kill -TERM $PPID; sleep 0.1\n"
+        "kill -INT $PPID; until [ -e asked ]; do sleep 0.02; done; sleep 0.7; sleep 0.1"
     )
     launch.start(["run"], 2, Place(1, 2))
     assert (folder / "asked").read_text() == "x\n"
@@ -314,9 +318,66 @@ def test_echo_of_a_request_is_passed_on_once(mpirun: Callable[[str], Path]) -> N
 def test_second_request_ends_the_ranks_at_once(
     mpirun: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launch, "ECHO_SECONDS", 0.05)
-    mpirun("trap '' USR2; kill -TERM $PPID; sleep 0.2; kill -TERM $PPID; sleep 30")
+    monkeypatch.setattr(stopping, "ECHO_SECONDS", 0.05)
+    body = "trap '' USR2; kill -TERM $PPID; sleep 0.2; kill -TERM $PPID; sleep 30"
+    mpirun(f"touch $FOLDER/alive; {body}")
+    started = time.monotonic()
     assert launch.start(["run"], 2, Place(1, 2)) == STOPPED
+    assert time.monotonic() - started < 10
+
+
+def test_request_that_only_mpirun_got_stops_the_ranks(mpirun: Callable[[str], Path]) -> None:
+    program = (  # the shell itself would unblock what mpirun blocks
+        "import os, signal, time; open(os.environ['FOLDER'] + '/alive', 'w')\n"
+        "signal.signal(signal.SIGUSR2, lambda *_: os._exit(bool(open('asked', 'w'))))\n"
+        "os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)"
+    )
+    folder = mpirun(f'export FOLDER; exec {sys.executable} -c "{program}"')
+    assert launch.start(["run"], 2, Place(1, 2)) == STOPPED
+    assert (folder / "asked").exists()
+
+
+def test_mpirun_that_has_no_ranks_yet_is_ended(mpirun: Callable[[str], Path]) -> None:
+    folder = mpirun("trap 'echo asked > asked' USR2; kill -TERM $PPID; sleep 30; echo x > done")
+    assert launch.start(["run"], 2, Place(1, 2)) == STOPPED
+    assert list(folder.iterdir()) == [folder / "bin"]
+
+
+@pytest.mark.parametrize("ended", [STOPPED, 130, 140, 143])
+def test_rank_that_stopped_before_there_was_a_world_stops_the_run(
+    ended: int, mpirun: Callable[[str], Path]
+) -> None:
+    mpirun(f"exit {ended}")
+    assert launch.start(["run"], 2, Place(1, 2)) == STOPPED
+
+
+def test_ranks_that_said_how_they_ended_and_stay_are_killed(
+    mpirun: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision, "END_SECONDS", 0.2)
+    mpirun('printf 3 > "$RETRAIN_OUTCOME"; sleep 60; sleep 60')
+    assert launch.start(["run"], 2, Place(1, 2)) == 3
+
+
+def test_mpirun_that_stays_without_ranks_is_ended(
+    mpirun: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision, "END_SECONDS", 0.2)
+    mpirun("OMPI_COMM_WORLD_RANK=0 sleep 0.7; sleep 60")
+    assert launch.start(["run"], 2, Place(1, 2)) == FAILED
+
+
+def test_ranks_that_give_no_sign_of_life_are_killed_and_named(
+    mpirun: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(supervision, "LATER_SECONDS", 0.0)
+    mpirun("touch $FOLDER/alive; OMPI_COMM_WORLD_RANK=3 sleep 60")
+    assert launch.start(["run"], 2, Place(1, 2), stall_timeout=0.6) == FAILED
+    told = capfd.readouterr().err
+    assert f"rank 3 on {os.uname().nodename}: no sign of life for" in told
+    assert "run.stall_timeout" in told
 
 
 def test_missing_mpirun_is_told_with_the_way_out(
@@ -334,6 +395,40 @@ def test_rank_leaves_its_code_for_the_caller_of_mpirun(
     behind: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if behind:
-        monkeypatch.setenv(launch.OUTCOME, str(tmp_path / "outcome"))
+        monkeypatch.setenv(OUTCOME, str(tmp_path / "outcome"))
     assert launch.leave_outcome(3) == (0 if behind else 3)
     assert [path.read_text() for path in tmp_path.iterdir()] == (["3"] if behind else [])
+
+
+def test_rank_whose_caller_is_gone_ends_with_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(OUTCOME, "/proc/4194305/fd/3")
+    assert launch.leave_outcome(3) == 3
+
+
+def test_folder_that_mpirun_cannot_write_to_is_told_before_it_is_started(
+    mpirun: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = mpirun("touch started")
+    monkeypatch.setenv("TMPDIR", "/proc")
+    with pytest.raises(RetrainError, match="/proc: mpirun needs 65,536 bytes there") as caught:
+        launch.start(["run"], 2, Place(1, 2))
+    assert caught.value.exit_code == FAILED
+    assert "set TMPDIR" in caught.value.todo
+    assert not (folder / "started").exists()
+
+
+def test_what_a_killed_launcher_left_is_removed_by_the_next_one(
+    mpirun: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = mpirun('printf 0 > "$RETRAIN_OUTCOME"') / "temporary"
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    space = os.stat("/proc/self/ns/pid").st_ino
+    names = [
+        f"retrain-{space}-4194305-x",
+        f"retrain-{space}-{os.getpid()}-x",
+        "retrain-7-4194305-x",
+    ]
+    for name in names:
+        (temporary / name).mkdir(parents=True)
+    assert launch.start(["run"], 2, Place(1, 2)) == 0
+    assert {path.name for path in temporary.iterdir()} == set(names[1:])

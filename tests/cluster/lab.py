@@ -30,13 +30,15 @@ BUSY = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUE
 class Job:
     """A job as Slurm and its output tell it."""
 
-    id: int
+    id: int | str
     state: str
     """Slurm's word, such as COMPLETED."""
     exit_code: int
     """What the batch script ended with."""
     output: str
     """Its output file; empty where there is none yet."""
+    restarts: int = 0
+    """How often Slurm started it again."""
 
 
 class Lab:
@@ -167,17 +169,21 @@ class Lab:
         """`sbatch` with these words on `ctl`; returns the job's number."""
         return int(self.run(CTL, ["sbatch", "--parsable", *words], cwd, env).stdout)
 
-    def job(self, number: int) -> Job:
-        """A job as it stands now."""
+    def job(self, number: int | str) -> Job:
+        """A job, or a task of an array such as 5_1, as it stands now."""
         shown = self.run(CTL, ["scontrol", "show", "job", "-o", str(number)]).stdout
         found = re.search(r" StdOut=(.*) Power=", shown)
         output = Path(found[1]) if found else Path()
         text = output.read_text(errors="replace") if output.is_file() else ""
         return Job(
-            number, _field(shown, "JobState"), int(_field(shown, "ExitCode").split(":")[0]), text
+            number,
+            _field(shown, "JobState"),
+            int(_field(shown, "ExitCode").split(":")[0]),
+            text,
+            int(_field(shown, "Restarts")),
         )
 
-    def finish(self, number: int, timeout: float = 300) -> Job:
+    def finish(self, number: int | str, timeout: float = 300) -> Job:
         """Wait for a job's end.
 
         Raises:
@@ -191,7 +197,7 @@ class Lab:
         )
         return self.job(number)
 
-    def wait_for_text(self, number: int, text: str, timeout: float = 180) -> None:
+    def wait_for_text(self, number: int | str, text: str, timeout: float = 180) -> None:
         """Wait until a job's output holds a text.
 
         Raises:

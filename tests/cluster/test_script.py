@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""slurm/retrain.sh alone, under a real sbatch: what it finds, hands on, says and becomes.
+"""slurm/retrain.sh alone, under a real sbatch: what it finds, hands on, says and answers.
 
 The clone and its `retrain` are stand-ins here; test_slurm.py runs the real job.
 """
@@ -7,32 +7,66 @@ The clone and its `retrain` are stand-ins here; test_slurm.py runs the real job.
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
-from host import SYSTEM_PATH
-from lab import Lab
+from host import SYSTEM_PATH, wait_until
+from lab import Job, Lab
+from limited_memory import limited
 
 pytestmark = pytest.mark.cluster
 SCRIPT = Path(__file__).parents[2] / "slurm" / "retrain.sh"
 RETRAIN = """#!/usr/bin/env bash
 printf '%s\\0' "$@" >arguments
-trap 'echo asked to stop; exit 75' USR2
+stop() {{
+  echo "asked to stop by $1"
+  sleep {commit}
+  echo '{further}' >"$RETRAIN_PROGRESS"
+  echo kept
+  exit 75
+}}
+trap 'stop USR2' USR2
+trap 'stop TERM' TERM
 echo "{name} begins, exports ${{SLURM_EXPORT_ENV-all}}"
-for ((tenths = 0; tenths < {tenths}; tenths++)); do sleep 0.1; done
+for ((tenths = 0; tenths < {tenths}; tenths++)); do
+  ((${{SLURM_RESTART_COUNT:-0}} < {starts})) || break
+  sleep 0.1
+done
 exit {code}
 """
 HOSTILE = ["a b", "$(touch x)", "`touch x`", "'", 'say "hi"', "*", "two\nlines", "-x", "; touch x"]
 numbers = itertools.count()
 
 
-def put_retrain(path: Path, name: str = "retrain", tenths: int = 0, code: int = 0) -> None:
-    """Write a stand-in that keeps its arguments, waits so long and ends with `code`."""
+def put_retrain(
+    path: Path,
+    name: str = "retrain",
+    tenths: int = 0,
+    code: int = 0,
+    further: str = "yes",
+    commit: float = 0,
+    starts: int = 1,
+) -> None:
+    """Write a stand-in that keeps its arguments, waits so long and ends with `code`.
+
+    Args:
+        path: The program.
+        name: What it calls itself.
+        tenths: Of a second that it waits.
+        code: What it ends with, unless it is asked to stop.
+        further: What it then says of its progress.
+        commit: Seconds that it then takes.
+        starts: How many times it waits; when it is started again after that, it is done at once.
+    """
     path.parent.mkdir(parents=True)
-    path.write_text(RETRAIN.format(name=name, tenths=tenths, code=code))
+    values = {"name": name, "tenths": tenths, "code": code, "starts": starts}
+    path.write_text(RETRAIN.format(**values, further=further, commit=commit))
     path.chmod(0o755)
 
 
@@ -64,7 +98,7 @@ def elsewhere(place: Path) -> Path:
 @pytest.mark.parametrize("word", ["--help", "-h"])
 def test_help_by_hand_teaches_and_ends_with_0(word: str) -> None:
     done = subprocess.run(["bash", SCRIPT, word], capture_output=True, text=True)
-    told = [part in done.stdout for part in ("sbatch ", "report.html", "scancel --signal=USR2")]
+    told = [part in done.stdout for part in ("sbatch ", "report.html", "scancel JOB")]
     assert (done.returncode, all(told), done.stderr) == (0, True, "")
 
 
@@ -76,7 +110,7 @@ def test_nothing_to_do_by_hand_teaches_and_ends_with_2() -> None:
 @pytest.mark.parametrize(("words", "code"), [(["--help"], 0), ([], 2)])
 def test_help_under_sbatch_is_the_same(lab: Lab, place: Path, words: list[str], code: int) -> None:
     job = lab.finish(lab.submit([SCRIPT, *words], place))
-    assert (job.exit_code, "scancel --signal=USR2" in job.output) == (code, True)
+    assert (job.exit_code, "scancel JOB" in job.output) == (code, True)
 
 
 def test_hostile_names_stay_arguments(lab: Lab, clone: Path, elsewhere: Path) -> None:
@@ -101,10 +135,11 @@ def test_project_is_found_from_the_spool_copy(
 def test_first_lines_say_what_runs_where(lab: Lab, clone: Path, elsewhere: Path) -> None:
     put_retrain(clone / ".venv" / "bin" / "retrain")
     job = lab.finish(lab.submit(["-N2", clone / "slurm" / "retrain.sh", "a b", "k=v"], elsewhere))
-    first = job.output.splitlines()[:3]
+    first = job.output.splitlines()[:4]
     assert first[0].split() == ["Job", str(job.id), "on", "n[1-2]"]
-    assert first[1].split(maxsplit=1) == ["Project", str(clone)]
-    assert first[2].endswith("/.venv/bin/retrain run a\\ b k=v")
+    assert first[1].split() == ["Start", "1"]
+    assert first[2].split(maxsplit=1) == ["Project", str(clone)]
+    assert first[3].endswith("/.venv/bin/retrain run a\\ b k=v")
 
 
 def test_project_of_a_script_from_standard_input_is_sought_upwards(lab: Lab, clone: Path) -> None:
@@ -174,19 +209,210 @@ def test_exit_code_of_retrain_is_the_jobs(lab: Lab, clone: Path, elsewhere: Path
     assert (job.state, job.exit_code) == ("FAILED", 3)
 
 
-def test_request_to_stop_reaches_retrain_itself(lab: Lab, clone: Path, elsewhere: Path) -> None:
-    put_retrain(clone / ".venv" / "bin" / "retrain", tenths=300)
-    number = lab.submit([clone / "slurm" / "retrain.sh", "y"], elsewhere)
+def begin(lab: Lab, clone: Path, elsewhere: Path, *options: str, **env: str) -> int:
+    """Submit the script, and wait until its stand-in runs."""
+    number = lab.submit([*options, clone / "slurm" / "retrain.sh", "a b"], elsewhere, env)
     lab.wait_for_text(number, "begins")
-    lab.run("ctl", ["scancel", "--signal=USR2", "--batch", str(number)])
-    job = lab.finish(number)
-    assert (job.exit_code, "asked to stop" in job.output) == (75, True), job.output
+    return number
 
 
-def test_end_of_the_time_limit_is_announced_by_the_same_request(
+def send(lab: Lab, number: int | str, name: str) -> None:
+    """Send a signal to the job script alone; USR2 is what Slurm sends before the time limit."""
+    lab.run("ctl", ["scancel", f"--signal={name}", "--batch", str(number)])
+
+
+def stays(lab: Lab, job: Job) -> bool:
+    """Whether a job that has ended is not queued again: Slurm does so at once, or never."""
+    time.sleep(0.5)
+    later = lab.job(job.id)
+    return (later.state, later.restarts) == (job.state, 0)
+
+
+def test_end_of_the_time_limit_is_announced_and_the_job_goes_on_after_it(
     lab: Lab, clone: Path, elsewhere: Path
 ) -> None:
+    put_retrain(clone / ".venv" / "bin" / "retrain", tenths=1200)
+    # 120 s before the end is at once in a job of one minute, but Slurm looks every 30 s only, and
+    # on a busy machine late.
+    number = begin(lab, clone, elsewhere, "--time=1")
+    job = lab.finish(number, timeout=150)
+    assert (job.state, job.exit_code, job.restarts) == ("COMPLETED", 0, 1), job.output
+    said = [
+        "Start    1\n",
+        "asked to stop by USR2",
+        "start 2 of at most 21",
+        "Start    2 after a req",
+    ]
+    places = [job.output.find(part) for part in said]
+    assert -1 < places[0] < places[1] < places[2] < places[3], job.output
+
+
+def test_job_is_requeued_at_most_so_often_and_then_ends_with_75(
+    lab: Lab, clone: Path, elsewhere: Path
+) -> None:
+    put_retrain(clone / ".venv" / "bin" / "retrain", tenths=600, starts=9)
+    number = begin(lab, clone, elsewhere, RETRAIN_REQUEUES="1")
+    send(lab, number, "USR2")
+    lab.wait_for_text(number, "Start    2")
+    wait_until(lambda: lab.job(number).output.count("begins") == 2, 30, "the second start")
+    send(lab, number, "USR2")
+    job = lab.finish(number)
+    assert (job.state, job.exit_code, job.restarts) == ("FAILED", 75, 1), job.output
+    assert "not queued again: RETRAIN_REQUEUES=1 allows no more" in job.output
+
+
+@pytest.mark.parametrize(
+    ("further", "why"), [("no", "brought it no further"), ("", "further is not known")]
+)
+def test_job_without_progress_is_not_requeued(
+    lab: Lab, clone: Path, elsewhere: Path, further: str, why: str
+) -> None:
+    put_retrain(clone / ".venv" / "bin" / "retrain", tenths=600, further=further)
+    number = begin(lab, clone, elsewhere)
+    send(lab, number, "USR2")
+    job = lab.finish(number)
+    assert (job.state, job.exit_code, stays(lab, job)) == ("FAILED", 75, True), job.output
+    last = job.output.splitlines()[-2:]
+    assert why in last[0]
+    assert last[1] == f"Go on    by the same sbatch command again, from {elsewhere}"
+
+
+def test_cancelled_job_keeps_its_work_and_stays_cancelled(
+    lab: Lab, clone: Path, elsewhere: Path
+) -> None:
+    put_retrain(clone / ".venv" / "bin" / "retrain", tenths=600, commit=1)
+    number = begin(lab, clone, elsewhere)
+    lab.run("ctl", ["scancel", str(number)])
+    job = lab.finish(number)
+    assert (job.state, stays(lab, job)) == ("CANCELLED", True), job.output
+    said = ["asked to stop by TERM", "kept\n", "not queued again: it was asked to end (TERM)"]
+    assert [part for part in said if part not in job.output] == [], job.output
+
+
+@pytest.mark.parametrize(("first", "second"), [("USR2", "TERM"), ("TERM", "USR2")])
+def test_request_to_end_counts_whatever_else_comes(
+    lab: Lab, clone: Path, elsewhere: Path, first: str, second: str
+) -> None:
+    put_retrain(clone / ".venv" / "bin" / "retrain", tenths=600, commit=1.5)
+    number = begin(lab, clone, elsewhere)
+    send(lab, number, first)
+    lab.wait_for_text(number, "asked to stop")
+    send(lab, number, second)
+    job = lab.finish(number)
+    assert (job.state, job.exit_code, stays(lab, job)) == ("FAILED", 75, True), job.output
+    assert "kept\nStopped  not queued again: it was asked to end (TERM)" in job.output
+
+
+def test_job_that_is_cancelled_while_it_is_paused_is_not_requeued(
+    lab: Lab, clone: Path, elsewhere: Path
+) -> None:
+    put_retrain(clone / ".venv" / "bin" / "retrain", tenths=600, commit=1.5)
+    number = begin(lab, clone, elsewhere)
+    send(lab, number, "USR2")
+    lab.wait_for_text(number, "asked to stop")
+    lab.run("ctl", ["scancel", str(number)])
+    job = lab.finish(number)
+    assert (job.state, stays(lab, job)) == ("CANCELLED", True), job.output
+
+
+def test_requeue_that_slurm_refuses_is_told(lab: Lab, clone: Path, elsewhere: Path) -> None:
     put_retrain(clone / ".venv" / "bin" / "retrain", tenths=600)
-    # 120 s before the end is at once in a job of one minute: Slurm looks every 30 s.
-    number = lab.submit(["--time=1", clone / "slurm" / "retrain.sh", "y"], elsewhere)
-    assert lab.finish(number, timeout=50).exit_code == 75
+    number = begin(lab, clone, elsewhere, "--no-requeue")
+    send(lab, number, "USR2")
+    job = lab.finish(number)
+    assert (job.state, job.exit_code) == ("FAILED", 75), job.output
+    assert f"not queued again: scontrol requeue {number} did not succeed" in job.output
+
+
+def test_task_of_an_array_requeues_itself_alone(lab: Lab, clone: Path, elsewhere: Path) -> None:
+    put_retrain(clone / ".venv" / "bin" / "retrain", tenths=60)
+    number = lab.submit(["--array=0-1", clone / "slurm" / "retrain.sh", "y"], elsewhere)
+    first, last = f"{number}_0", f"{number}_1"  # Slurm gives the last task the array's own number
+    for task in (first, last):
+        lab.wait_for_text(task, "begins")
+    send(lab, last, "USR2")
+    ended = [lab.finish(task) for task in (first, last)]
+    assert [(job.state, job.restarts) for job in ended] == [("COMPLETED", 0), ("COMPLETED", 1)]
+
+
+def by_hand(clone: Path, elsewhere: Path) -> subprocess.Popen[str]:
+    """Start the script without Slurm, with the terminal's Ctrl-C in force, once it has begun."""
+    begun = subprocess.Popen(
+        ["bash", clone / "slurm" / "retrain.sh", "y"],
+        cwd=elsewhere,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"PATH": SYSTEM_PATH, "TMPDIR": str(elsewhere)},
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert begun.stdout is not None
+    while "begins" not in (line := begun.stdout.readline()):
+        assert line, "it ended"
+    return begun
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR2"])
+def test_stop_by_hand_ends_with_75_and_leaves_nothing(
+    clone: Path, elsewhere: Path, name: str
+) -> None:
+    put_retrain(clone / ".venv" / "bin" / "retrain", tenths=600)
+    begun = by_hand(clone, elsewhere)
+    os.kill(begun.pid, signal.Signals[name])
+    said, _ = begun.communicate(timeout=30)
+    assert (begun.returncode, "kept" in said) == (75, True), said
+    assert f"Go on    by the same command again, from {elsewhere}\n" in said
+    assert os.listdir(elsewhere) == ["arguments"]
+
+
+def test_run_that_a_request_meets_before_it_listens_has_stopped(
+    clone: Path, elsewhere: Path
+) -> None:
+    retrain = clone / ".venv" / "bin" / "retrain"
+    put_retrain(retrain)
+    retrain.write_text("#!/usr/bin/env bash\necho begins\nexec sleep 60\n")
+    begun = by_hand(clone, elsewhere)
+    os.kill(begun.pid, signal.SIGUSR2)
+    said, _ = begun.communicate(timeout=30)
+    assert (begun.returncode, "Stopped  not queued again" in said) == (75, True), said
+
+
+def test_run_that_was_killed_for_want_of_memory_is_told_as_such(
+    clone: Path, elsewhere: Path
+) -> None:
+    retrain = clone / ".venv" / "bin" / "retrain"
+    put_retrain(retrain)
+    retrain.write_text("#!/usr/bin/env bash\nexec tail /dev/zero\n")  # a line without an end
+    script = clone / "slurm" / "retrain.sh"
+    with limited(50) as group:
+        enter = f'echo $$ >{group}/cgroup.procs && exec bash "$0" y'
+        begun = subprocess.run(
+            ["bash", "-c", enter, script],
+            cwd=elsewhere,
+            env={"PATH": SYSTEM_PATH},
+            capture_output=True,
+            text=True,
+        )
+    assert (begun.returncode, "Killed   the kernel ended" in begun.stdout) == (137, True), begun
+
+
+def test_run_that_was_killed_otherwise_is_not_told_so(clone: Path, elsewhere: Path) -> None:
+    put_retrain(clone / ".venv" / "bin" / "retrain", code=137)
+    done = subprocess.run(
+        ["bash", clone / "slurm" / "retrain.sh", "y"],
+        cwd=elsewhere,
+        env={"PATH": SYSTEM_PATH},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, "Killed" in done.stdout) == (137, False), done
+
+
+def test_number_of_requeues_that_is_none_is_told(clone: Path) -> None:
+    done = subprocess.run(
+        ["bash", clone / "slurm" / "retrain.sh", "y"],
+        env={"PATH": SYSTEM_PATH, "RETRAIN_REQUEUES": "many"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, "RETRAIN_REQUEUES=many" in done.stderr) == (2, True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from host import wait_until
 from lab import CTL, Job, Lab
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -62,9 +64,9 @@ def draw(folder: Path, each: int) -> None:
             Image.fromarray(pixels).save(folder / name / f"{number}.jpg")
 
 
-def submit(lab: Lab, images: Path, *words: str) -> int:
+def submit(lab: Lab, images: Path, *words: str, **env: str) -> int:
     """`sbatch` the job on both hosts from the folder that holds the images."""
-    return lab.submit(["--nodes=2", SCRIPT, images.name, RANDOM, *words], images.parent)
+    return lab.submit(["--nodes=2", SCRIPT, images.name, RANDOM, *words], images.parent, env)
 
 
 @pytest.fixture(scope="module")
@@ -149,37 +151,43 @@ def plenty(lab: Lab) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def stopped(lab: Lab, plenty: Path) -> Run:
-    """A job that was asked to stop while it computed bottlenecks."""
-    number = submit(lab, plenty, *SLOW, "--out", "stopped")
+def begun(lab: Lab, plenty: Path, out: str) -> int:
+    """A job that computes bottlenecks, none of which it found."""
+    number = submit(lab, plenty, *SLOW, "--out", out, f"run.cache={out} cache")
     lab.wait_for_text(number, f" of {2 * EACH}, ")
+    return number
+
+
+def test_job_whose_time_is_up_is_requeued_and_completes_with_what_it_kept(
+    lab: Lab, plenty: Path
+) -> None:
+    number = begun(lab, plenty, "paused")
     lab.run(CTL, ["scancel", "--signal=USR2", "--batch", str(number)])
-    return Run(lab.finish(number, timeout=120), plenty.parent / "stopped")
-
-
-@pytest.fixture(scope="module")
-def stopped_results(stopped: Run) -> dict[str, Any]:
-    """What the stopped job left, before it goes on."""
-    return stopped.results
-
-
-def test_job_asked_to_stop_ends_with_75_and_says_so(
-    stopped: Run, stopped_results: dict[str, Any]
-) -> None:
-    assert stopped.job.exit_code == 75, stopped.job.output
-    assert stopped_results["status"] == "stopped"
-
-
-def test_stopped_job_goes_on_with_what_it_kept(
-    lab: Lab, plenty: Path, stopped_results: dict[str, Any]
-) -> None:
-    job = lab.finish(submit(lab, plenty, *SLOW, "--out", "stopped"))
-    run = Run(job, plenty.parent / "stopped")
-    assert run.results["status"] == "complete", run.job.output
+    run = Run(lab.finish(number), plenty.parent / "paused")
+    assert (run.job.state, run.job.restarts) == ("COMPLETED", 1), run.job.output
+    assert run.results["status"] == "complete"
     counts = run.results["bottlenecks"]
     assert counts["computed"] + counts["reused"] == 2 * EACH
     assert min(counts["computed"], counts["reused"]) > 0
+
+
+def processes(lab: Lab) -> str:
+    """Those of a run, on both hosts."""
+    pattern = ["pgrep", "-af", "retrain run|-m trainer|prte"]
+    return "".join(lab.run(host, pattern, check=False).stdout for host in ("n1", "n2"))
+
+
+def test_cancelled_job_has_stopped_within_10_s_and_leaves_no_process(
+    lab: Lab, plenty: Path
+) -> None:
+    number = begun(lab, plenty, "cancelled")
+    began = time.monotonic()
+    lab.run(CTL, ["scancel", str(number)])
+    run = Run(lab.finish(number, timeout=60), plenty.parent / "cancelled")
+    took = time.monotonic() - began
+    assert (run.job.state, run.results["status"]) == ("CANCELLED", "stopped"), run.job.output
+    assert took < 20, run.job.output  # 10 s where nothing else runs
+    wait_until(lambda: not processes(lab), 5, "all processes to end", lambda: processes(lab))
 
 
 def test_job_whose_other_host_lost_power_fails_and_is_not_complete(

@@ -4,7 +4,7 @@
 # left out it is the one that was set up last.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system bench check format clean
+.PHONY: help setup demo test test-system campaign bench check format clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,11 @@ test-system:  ## the tests on a real Slurm (root; Debian or Ubuntu)
 	@tools/setup.sh dev
 	@tools/debian.sh slurm-wlm slurm-wlm-basic-plugins munge libpmix-dev iproute2 procps
 	@.venv/bin/python -m pytest tests/cluster
+
+campaign:  ## runs disturbed in hundreds of ways (root; hours; CAMPAIGN='--kills 20')
+	@tools/setup.sh dev
+	@tools/debian.sh slurm-wlm slurm-wlm-basic-plugins munge libpmix-dev iproute2 procps gcc libc6-dev
+	@.venv/bin/python tests/campaign $(CAMPAIGN)
 
 bench:  ## this project and its peers on the same files (BENCH='FOLDER --only speed')
 	@tools/setup.sh bench

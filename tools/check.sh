@@ -25,8 +25,9 @@ check "ruff check" ruff check --quiet --output-format concise
 check "ruff format" ruff format --check --output-format concise
 check "mypy" mypy
 check "mypy tests/parallel" mypy tests/parallel
-check "mypy tests/cluster" env MYPYPATH=tests/cluster mypy tests/cluster
+check "mypy tests/cluster" env MYPYPATH=tests/cluster:tests/unit mypy tests/cluster
 check "mypy tests/bench" mypy tests/bench
+check "mypy tests/campaign" mypy tests/campaign
 check "import-linter" lint-imports --no-logo
 check "shellcheck" shellcheck .ci/run "${scripts[@]}"
 check "codespell" codespell

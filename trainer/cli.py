@@ -7,18 +7,20 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from trainer import __version__
-from trainer.errors import DEBUG, DONE, FAILED, USAGE, RetrainError, told
+from trainer.errors import DEBUG, DONE, FAILED, NO_ROOM, USAGE, RetrainError, Stopped, told
+from trainer.world.stopping import leave
 
 SECTIONS = {
     "Train": ("run", "check", "demo", "predict"),
     "Read": ("report",),
-    "Set up": ("doctor", "fetch"),
+    "Set up": ("doctor", "fetch", "cache"),
 }
 INTERRUPTED = 130
 
@@ -148,16 +150,11 @@ def demo(out: Path | None, ranks: int, again: bool) -> int:
 @click.argument("run_directory", metavar="RUN", type=click.Path(path_type=Path))
 def report(run_directory: Path) -> int:
     """Draw report.html of a run again from its files."""
-    from trainer.report.page import write_report
-    from trainer.resume import is_done
+    from trainer.report.page import redraw
     from trainer.rundir import RunDir
 
     directory = RunDir(run_directory)
-    results = directory.read_results()
-    whole = is_done(directory)
-    write_report(directory)
-    if whole:  # the final mark covers the page
-        directory.write_complete(results)
+    redraw(directory)
     click.echo(directory.report)
     return DONE
 
@@ -192,6 +189,40 @@ def fetch(words: Sequence[str]) -> int:
     return DONE
 
 
+@retrain.command()
+@click.argument("words", nargs=-1, metavar="[CONFIG|FOLDER] [KEY=VALUE]...")
+@click.option("--prune", metavar="AGE", help="Remove what is yours and unused so long: 30d.")
+@click.option("--dry-run", is_flag=True, help="Only tell what --prune would remove.")
+def cache(words: Sequence[str], prune: str | None, dry_run: bool) -> int:
+    """Tell how large the cache is and whose; remove what is unused.
+
+    The cache is run.cache, else $RETRAIN_CACHE, else runs/.retrain-cache. All runs of a project may
+    share it: they compute a bottleneck once. --prune takes an age in m(inutes), h(ours), d(ays) or
+    w(eeks). It removes only what can be computed again, is yours, and was used by no run, of
+    anybody, for that long; never what a running job uses, and no weights.
+
+    \b
+    retrain cache
+    retrain cache configs/pools.yaml
+    retrain cache run.cache=/project/cache --prune 30d --dry-run
+    """
+    from trainer.config import cache_folder
+    from trainer.config_file import load_words
+    from trainer.tidy import prune as remove
+    from trainer.tidy import show
+
+    root = cache_folder(load_words(list(words)), Path("runs"))
+    if dry_run and prune is None:
+        raise click.UsageError("--dry-run shows what --prune AGE would remove: give both.")
+    if not root.is_dir():
+        click.echo(f"Cache    {root}: not there yet; the first run makes it")
+    elif prune is None:
+        show(root, click.echo)
+    else:
+        remove(root, prune, dry_run, click.echo)
+    return DONE
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command, and tell an error that a user can mend in one to three lines."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -205,6 +236,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "retrain"
         fail(f"{error.format_message()}", f"See {command} --help.", USAGE)
+    except Stopped as error:
+        leave(error)
     except RetrainError as error:
         if debug:
             traceback.print_exc()
@@ -213,12 +246,24 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         fail("interrupted.", "", INTERRUPTED)
     except BrokenPipeError:
         # Its reader went away: nothing is wrong, and what is left to write may go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_output_go()
         sys.exit(FAILED)
+    except OSError as error:
+        if error.filename is not None or error.errno not in NO_ROOM:
+            raise
+        # All other writes tell their file: this was standard output.
+        _let_output_go()
+        fail(f"standard output: cannot be written: {error.strerror}.", "", FAILED)
     sys.exit(code or DONE)
+
+
+def _let_output_go() -> None:
+    """Send nowhere what is left to write, or Python would try again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def fail(message: str, todo: str, code: int) -> NoReturn:
     """Say what was found and what to do, and end."""
-    click.echo(told(message, todo), err=True)
+    with suppress(OSError):  # where standard error cannot be written, the code must do
+        click.echo(told(message, todo), err=True)
     sys.exit(code)

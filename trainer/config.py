@@ -196,7 +196,8 @@ class Run(Section):
     device: Literal["auto", "cpu"] = "auto"
     """`cpu` leaves GPUs alone."""
     stall_timeout: float = Field(600, gt=0)
-    """Seconds without progress after which the run ends itself."""
+    """Seconds without progress after which the run ends itself and names the rank that stands
+    still. Time in which a rank computes counts a tenth."""
 
 
 class Config(Section):
@@ -219,8 +220,12 @@ class Config(Section):
 
     def to_yaml(self) -> str:
         """The file to edit next: every key with its value."""
-        tree = self.model_dump(mode="json")
-        return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+        return as_yaml(self.model_dump(mode="json"))
+
+
+def as_yaml(tree: Tree) -> str:
+    """A configuration as a file."""
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
 
 def yaml_word(value: object) -> str:

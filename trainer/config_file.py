@@ -52,6 +52,18 @@ def load(source: str, overrides: list[str]) -> Config:
     return _with_absolute_paths(_with_image_dir(config, given))
 
 
+def load_words(words: list[str]) -> Config:
+    """What a run would be told by these words; without a configuration, its defaults.
+
+    Args:
+        words: A configuration or a folder, which may be left out, then `key=value` words.
+    Raises:
+        UsageError: As `load`.
+    """
+    named = bool(words) and "=" not in words[0]
+    return load(words[0] if named else os.curdir, words[1:] if named else words)
+
+
 def _printable(name: str) -> str:
     """A file's name as a run's name, which is a folder's name and stands in reports."""
     return re.sub(r"[\x00-\x1f\x7f\udc80-\udcff]", "_", name) or "images"

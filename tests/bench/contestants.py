@@ -94,14 +94,16 @@ class Ours:
 
     def bottlenecks(self, images: Path, scratch: Path) -> Rows:
         """See Contestant."""
+        from trainer.cache_use import CacheUse
         from trainer.features.cache import Cache
         from trainer.progress import Progress
 
         results = json.loads((scratch / "run" / "results.json").read_text(encoding="utf-8"))
         backbone = results["backbone"]
-        cache = Cache(scratch / "cache", backbone["fingerprint"], backbone["features"])
+        use = CacheUse(scratch / "cache", scratch / "run")
+        cache = Cache(use, backbone["fingerprint"], backbone["features"])
         digests = [hashlib.sha256(path.read_bytes()).digest() for path in files_of(images)]
-        return cache.read_rows(cache.read_index(Progress()), digests)
+        return cache.read_index(set(digests), Progress()).read(digests, cache.features)
 
 
 def openvino(weights: Path, precision: str, options: Sequence[str]) -> Peer:

@@ -33,15 +33,18 @@ def retrain() -> Callable[..., Finished]:
 def world(tmp_path: Path) -> Callable[..., Finished]:
     """Run a Python program on some ranks, `world` and `np` at hand in it."""
 
-    def run(ranks: int, program: str, *options: str, check: bool = True) -> Finished:
+    def run(
+        ranks: int, program: str, *options: str, check: bool = True, stall: float = 600
+    ) -> Finished:
         script = tmp_path / "program.py"
         script.write_text(
             "import time, numpy as np\n"
+            "from pathlib import Path\n"
             "from trainer.world.comm import connect\n"
             "from trainer.world.stopping import Stopping\n"
             "stopping = Stopping()\n"
             "stopping.install()\n"
-            "world = connect(stopping)\n" + program
+            f"world = connect(stopping, {stall}, Path(__file__).with_name('log.txt'))\n" + program
         )
         mpirun = Path(sys.prefix) / "bin" / "mpirun"
         many = ["--oversubscribe", "--bind-to", "none"] if ranks > 1 else []

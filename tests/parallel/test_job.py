@@ -213,7 +213,7 @@ def start(many: Path, base: Path) -> subprocess.Popen[str]:
 
 
 def shards(base: Path) -> list[Path]:
-    return list((base / "cache").rglob("*.shard2"))
+    return list((base / "cache").rglob("*.shard3"))
 
 
 def ranks_of(folder: Path) -> list[int]:

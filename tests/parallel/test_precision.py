@@ -66,4 +66,4 @@ def test_kept_verdict_spares_the_next_run_the_check(
     assert again.results["bottlenecks"]["computed"] == 0
     assert again.results["backbone"] == first.results["backbone"]
     assert again.results["warnings"] == first.results["warnings"]
-    assert len(list((base / "cache").rglob("*.verdict.json"))) == 1
+    assert len(list((base / "cache").rglob("*.verdict2.json"))) == 1

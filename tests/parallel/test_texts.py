@@ -63,10 +63,12 @@ def test_no_tensorflow_is_in_the_process(texts: Path, tmp_path: Path) -> None:
         "except SystemExit as end: assert not end.code, end.code\n"
         "assert not {'tensorflow', 'keras', 'horovod'} & set(sys.modules)\n"
     )
+    as_a_rank = environment(RETRAIN_OUTCOME=str(tmp_path / "outcome"))
     done = subprocess.run(
-        [sys.executable, "-c", program], env=environment(), capture_output=True, timeout=100
+        [sys.executable, "-c", program], env=as_a_rank, capture_output=True, timeout=100
     )
     assert done.returncode == 0, done.stderr
+    assert (tmp_path / "outcome").read_text() == "0"
 
 
 def test_labels_without_meaning_are_called_nothing_learnt(retrain: Retrain, tmp_path: Path) -> None:

@@ -296,7 +296,7 @@ def test_images_in_the_folder_one_is_in_want_another_run_directory(
 def test_impossible_rank_count_is_told_and_leaves_no_folder(
     ranks: str, told: str, retrain: Retrain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launch, "_memory_gib", lambda: 64.0)
+    monkeypatch.setattr(launch, "available_gib", lambda: 64.0)
     fill("texts", a=5, b=5)
     words = ["run", "texts", "data.bottlenecks=texts", "--ranks", ranks]
     assert_mistake(retrain(*words), USAGE, told)
@@ -322,7 +322,7 @@ def test_debug_shows_where_an_error_came_from(retrain: Retrain) -> None:
 def test_code_of_the_work_is_the_command_s(
     code: int, retrain: Retrain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(starting, "join", lambda *_: code)
+    monkeypatch.setattr(launch, "start", lambda *_: code)
     fill("texts", a=5, b=5)
     words = ["texts", "data.bottlenecks=texts", "--ranks", "1"]
     assert retrain("run", *words).code == code
@@ -362,12 +362,12 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Started]:
     """Takes note of worlds instead of starting them; three cores, two GPUs."""
     calls: list[Started] = []
 
-    def note(words: list[str], ranks: int, where: Place) -> int:
+    def note(words: list[str], ranks: int, where: Place, *_: object) -> int:
         calls.append(Started(words, ranks, where))
         return STOPPED
 
     monkeypatch.setattr(launch, "start", note)
-    monkeypatch.setattr(launch, "_memory_gib", lambda: 64.0)
+    monkeypatch.setattr(launch, "available_gib", lambda: 64.0)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     return calls
@@ -408,8 +408,10 @@ def test_run_that_uses_no_gpu_gets_a_rank_a_core(
     assert started[0].ranks == ranks
 
 
-@pytest.mark.parametrize("variables", [{}, {"OMPI_COMM_WORLD_SIZE": "2"}])
-def test_one_rank_and_a_rank_of_a_world_join_with_the_whole_configuration(
+@pytest.mark.parametrize(
+    "variables", [{"OMPI_COMM_WORLD_SIZE": "2"}, {"RETRAIN_OUTCOME": "/nowhere/outcome"}]
+)
+def test_rank_that_was_started_joins_with_the_whole_configuration(
     variables: dict[str, str], retrain: Retrain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[tuple[Config, Path, bool, bool]] = []
@@ -490,21 +492,32 @@ def test_quick_check_counts_and_opens_nothing(retrain: Retrain) -> None:
 # Report
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_report_drawn_again_keeps_the_final_mark_of_a_whole_run_alone(
-    whole: bool, retrain: Retrain, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def reported(monkeypatch: pytest.MonkeyPatch) -> RunDir:
+    """A finished run, whose report is drawn with these words."""
     run = RunDir(Path("runs/a"))
     run.stages.mkdir(parents=True)
     write_text(run.config, "name: a\n")
     write_text(run.report, "as it was")
     run.write_complete({"schema": 1, "status": "complete"})
-    if not whole:
-        write_text(run.config, "name: b\n")
     monkeypatch.setattr(page, "write_report", lambda run: write_text(run.report, "as it is"))
+    return run
+
+
+@pytest.mark.parametrize("before", ["as it was", "spoilt"])
+def test_report_drawn_again_keeps_the_final_mark(
+    before: str, reported: RunDir, retrain: Retrain
+) -> None:
+    write_text(reported.report, before)
     assert retrain("report", "runs/a") == (DONE, "runs/a/report.html\n", "")
-    assert run.report.read_text() == "as it is"
-    assert run.damaged() == ([] if whole else ["config.yaml", "report.html"])
+    assert reported.report.read_text() == "as it is"
+    assert not reported.damaged()
+
+
+def test_report_of_a_damaged_run_is_refused(reported: RunDir, retrain: Retrain) -> None:
+    write_text(reported.config, "name: b\n")
+    assert_mistake(retrain("report", "runs/a"), DATA, "since the run was finished: config.yaml")
+    assert reported.report.read_text() == "as it was"
 
 
 # Predict: how the answers are written
@@ -522,14 +535,17 @@ gone.txt  error: cannot be read: No such file or directory
 @pytest.fixture
 def model() -> str:
     """A run on bottlenecks of two numbers, of which the second one speaks for `roof`."""
-    head = (np.array([[0.0, 0.0], [0.0, 1.0]]), np.zeros(2))
-    about = About("a", ["-pool", "roof"], 2, backbone="", weights_note="", batch_size=3)
-    run = RunDir(Path("runs/a"))
-    run.path.mkdir(parents=True)
-    save_model(run.model, head, about, None, "")
+    Path("runs/a").mkdir(parents=True)
+    save()
     for name, text in (("lake", "0,1"), ("pair", "5,0"), ("short", "1")):
         Path(f"{name}.txt").write_text(text)
     return "runs/a"
+
+
+def save(weights_note: str = "") -> None:
+    head = (np.array([[0.0, 0.0], [0.0, 1.0]]), np.zeros(2))
+    about = About("a", ["-pool", "roof"], 2, "", weights_note, batch_size=3)
+    save_model(Path("runs/a/model"), head, about, None, "")
 
 
 TEXTS = ("lake.txt", "pair.txt", "short.txt", "gone.txt")
@@ -539,6 +555,17 @@ def test_prediction_is_a_line_a_file_and_the_unreadable_keep_theirs(
     model: str, retrain: Retrain
 ) -> None:
     assert retrain("predict", model, *TEXTS) == (DATA, PREDICT, "")
+
+
+@pytest.mark.parametrize("name", ["about.json", "head.npz", "labels.txt", "sha256.json"])
+def test_prediction_by_a_model_of_which_a_bit_flipped_is_refused(
+    name: str, model: str, retrain: Retrain
+) -> None:
+    path = Path(model) / "model" / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert_mistake(retrain("predict", model, "lake.txt"), DATA, "changed since it was saved")
 
 
 def test_prediction_of_readable_files_is_done(model: str, retrain: Retrain) -> None:
@@ -610,8 +637,7 @@ def test_hostile_name_stays_on_its_line(model: str, retrain: Retrain) -> None:
 
 
 def test_model_on_random_weights_says_so_beside_its_answer(model: str, retrain: Retrain) -> None:
-    path = Path(model, "model", "about.json")
-    path.write_text(json.dumps({**json.loads(path.read_text()), "weights_note": "not pretrained"}))
+    save("not pretrained")
     answer = retrain("predict", model, "lake.txt")
     assert answer == (DONE, "lake.txt  roof 73.1%\n", "Note: not pretrained\n")
 

@@ -8,9 +8,9 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
+from trainer.cache_use import CacheUse
 from trainer.config import Data
 from trainer.data.images import BadFile, Listing, SourceFile
 from trainer.data.index import Index, digest, settled
@@ -65,12 +65,12 @@ class Hashed(NamedTuple):
     """Whether a later run may rely on that while the file's state is the same."""
 
 
-def make_plan(data: Data, cache: Path, verify: bool, world: World, progress: Progress) -> Plan:
+def make_plan(data: Data, cache: CacheUse, verify: bool, world: World, progress: Progress) -> Plan:
     """List on rank 0, hash on all ranks what the index does not know; Collective.
 
     Args:
         data: The source.
-        cache: The folder of the cache, which holds the index.
+        cache: The cache, which holds the index.
         verify: Hash every file, whatever the index knows.
         world: Who shares the work.
         progress: Told how far it is.
@@ -86,7 +86,10 @@ def make_plan(data: Data, cache: Path, verify: bool, world: World, progress: Pro
         )
     listing = _look(source, names, world, progress)
     index = Index(cache, data.source)
-    contents: list[bytes | str | None] = world.on_root(lambda: _recall(index, listing, verify))
+    progress.kept["files"] = lambda: _count_known(Index(cache, data.source), listing)
+    contents: list[bytes | str | None] = world.on_root(
+        lambda: _recall(index, listing, verify, progress)
+    )
     unknown = [place for place, content in enumerate(contents) if content is None]
     if len(unknown) < len(contents):
         progress.say(
@@ -108,6 +111,7 @@ def _look(source: Source, names: Listing, world: World, progress: Progress) -> L
         for part in look_at(source, names.files, places[world.rank :: world.size]):
             seen += part
             track.reach(min(len(seen) * world.size, len(places)))
+            world.tick()
             if world.stop_requested:
                 break
     world.agree()
@@ -116,10 +120,17 @@ def _look(source: Source, names: Listing, world: World, progress: Progress) -> L
     return listing
 
 
-def _recall(index: Index, listing: Listing, verify: bool) -> list[bytes | str | None]:
+def _recall(
+    index: Index, listing: Listing, verify: bool, progress: Progress
+) -> list[bytes | str | None]:
     """(files,) the SHA-256 of those that the index knows."""
-    index.read()
+    index.read([file.state for file in listing.files], progress)
     return [None if verify else index.digests.get(file.state) for file in listing.files]
+
+
+def _count_known(index: Index, listing: Listing) -> int:
+    """Files that need no hashing again."""
+    return sum(content is not None for content in _recall(index, listing, False, Progress()))
 
 
 def _hash(
@@ -133,6 +144,7 @@ def _hash(
                 break
             mine[place] = hash_file(source, listing.files[place])
             track.reach(min(len(mine) * world.size, len(places)))
+            world.tick()
     return {place: found for part in world.collect(mine) for place, found in part.items()}
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, cached_property
@@ -223,7 +222,7 @@ def _without_notes() -> Iterator[None]:
     What it wrote is shown after all where the work fails.
     """
     shown = os.dup(2)
-    with tempfile.TemporaryFile() as kept:
+    with os.fdopen(os.memfd_create("notes"), "r+b") as kept:
         os.dup2(kept.fileno(), 2)
         try:
             yield

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from trainer.arrays import Float32Array
+from trainer.cache_use import CacheUse
 from trainer.config import Config
 from trainer.data.dataset import Hashes
 from trainer.data.duplicates import Item
@@ -20,7 +20,8 @@ from trainer.data.plan import Plan
 from trainer.data.retrain_py import common_length, parse_bottleneck
 from trainer.errors import DataError
 from trainer.features.backbone import FrozenBackbone
-from trainer.features.cache import Cache, Known
+from trainer.features.cache import Known
+from trainer.features.exact_hashes import find_hashes
 from trainer.features.extract import Share
 from trainer.features.image_bottlenecks import Extracted, extract
 from trainer.progress import Progress
@@ -42,17 +43,12 @@ class Reader(Protocol):
 class CacheReader:
     """Bottlenecks of images, in the cache."""
 
-    cache: Cache
     known: Known
-
-    @property
-    def features(self) -> int:
-        """Numbers in a bottleneck."""
-        return self.cache.features
+    features: int
 
     def read(self, items: Sequence[Item]) -> Float32Array:
         """See Reader."""
-        return self.cache.read_rows(self.known, [item.digest for item in items])
+        return self.known.read([item.digest for item in items], self.features)
 
 
 @dataclass
@@ -99,14 +95,14 @@ class Features:
 
 
 def find_bottlenecks(
-    plan: Plan, config: Config, cache: Path, world: World, progress: Progress
+    plan: Plan, config: Config, cache: CacheUse, world: World, progress: Progress
 ) -> Features:
     """Compute or read the bottlenecks of a plan's files; Collective.
 
     Args:
         plan: The files.
         config: The backbone, and which kind of files these are.
-        cache: The folder of the bottleneck cache.
+        cache: The bottleneck cache.
         world: Who shares the work.
         progress: Told how far it is.
     Raises:
@@ -118,15 +114,15 @@ def find_bottlenecks(
 
 
 def _from_images(
-    plan: Plan, config: Config, cache: Path, world: World, progress: Progress
+    plan: Plan, config: Config, cache: CacheUse, world: World, progress: Progress
 ) -> Features:
     extracted = extract(plan, config, cache, world, progress)
     network, verdict = extracted.network, extracted.verdict
     reduced = network.precision != "float32"
     return Features(
-        reader=CacheReader(extracted.cache, extracted.known),
+        reader=CacheReader(extracted.known, network.features),
         unreadable=_unreadable(plan, extracted),
-        hashes=extracted.known.hashes,
+        hashes=find_hashes(plan, extracted.known, cache, world, progress),
         backbone={
             "name": network.network.name,
             "weights": config.backbone.weights,
@@ -154,13 +150,18 @@ def _rate(extracted: Extracted) -> float | None:
 
 
 def _unreadable(plan: Plan, extracted: Extracted) -> list[BadFile]:
-    """Every file whose content no decoder could read, and those not to be read for the moment."""
-    unread = {file.path: file.reason for file in extracted.unread}
-    reasons = extracted.known.unreadable
+    """Every file whose content no decoder could read, or that could not be read for the moment.
+
+    Of copies one is read: what kept it from being read keeps them all out of this run.
+    """
+    paths = {file.path: file.reason for file in extracted.unread}
+    pairs = list(zip(plan.files, plan.digests, strict=True))
+    unread = {digest: paths[file.path] for file, digest in pairs if file.path in paths}
+    reasons = extracted.known.unreadable | unread
     return [
-        BadFile(file.path, file.bytes, unread.get(file.path) or reasons[digest])
-        for file, digest in zip(plan.files, plan.digests, strict=True)
-        if file.path in unread or digest in reasons
+        BadFile(file.path, file.bytes, reasons[digest])
+        for file, digest in pairs
+        if digest in reasons
     ]
 
 

@@ -9,21 +9,26 @@ Reading, decoding, computing and writing go on at the same time, each a little a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 
 from trainer.arrays import ByteArray, Float32Array
 from trainer.data.images import BadFile, SourceFile
-from trainer.features.cache import Cache, Known, ShardWriter
+from trainer.errors import DataError, RetrainError
+from trainer.features.cache import Cache, Known
+from trainer.features.hash_store import HashWriter
 from trainer.features.pipeline import Batch, Decoder, Work, decoded_batches
+from trainer.features.shard_writer import ShardWriter
 from trainer.progress import Progress
 from trainer.world.comm import World
 
+MOST_COPIES = 3
+"""Of a bottleneck that are looked at where one is damaged, before it is computed anew."""
 BATCHES_AHEAD = 1
 """Begun beside the one being computed. One keeps the network busy; a slow rank ends with fewer."""
 
@@ -70,18 +75,17 @@ def distinct(files: Sequence[SourceFile], digests: Sequence[bytes]) -> Contents:
     return Contents(first, conflicts)
 
 
-def read_known(cache: Cache, digests: Sequence[bytes], world: World, progress: Progress) -> Known:
-    """What the cache holds of these contents, damaged shards passed over; Collective."""
-    known = world.on_root(lambda: cache.read_index(progress))
-    checked: set[Path] = set()
-    # Behind a damaged shard another may come to light that holds the same.
-    while new := [shard for shard in known.shards_of(digests) if shard.path not in checked]:
-        mine = new[world.rank :: world.size]
-        damaged = set(world.join([shard.path for shard in mine if not shard.sound()]))
-        for path in sorted(damaged):
-            progress.warn(f"{path}: damaged shard, computed anew (its bottlenecks were changed)")
-        known.forget(damaged)
-        checked.update(shard.path for shard in new)
+def read_known(cache: Cache, digests: Iterable[bytes], world: World, progress: Progress) -> Known:
+    """What the cache holds of these contents, each bottleneck read and found sound; Collective."""
+    known, wanted = Known([], {}), set(digests)
+    for _ in range(MOST_COPIES):
+        found = world.on_root(partial(cache.read_index, wanted, progress))
+        lost = world.join(found.lost(world.rank, world.size))
+        wanted = {digest for loss in lost for digest in loss.digests}
+        known = known.joined(found.without(wanted))
+        if not lost:
+            break
+        cache.pass_over(lost, progress)
     return known
 
 
@@ -94,6 +98,7 @@ class Job:
         side: Pixels a side of that input.
         work: A file for each missing content.
         conflicts: Contents that do not count as items.
+        hashes: Takes difference hashes that no shard can hold.
         size: Images in a batch.
         network: From a batch of pixels to bottlenecks.
     """
@@ -102,6 +107,7 @@ class Job:
     side: int
     work: Work
     conflicts: set[bytes]
+    hashes: HashWriter
     size: int
     network: Compute
 
@@ -115,6 +121,25 @@ class Job:
         if number is None:
             return None
         return self.work[number * self.size : (number + 1) * self.size]
+
+    def bottlenecks(self, batch: Batch) -> Sequence[Float32Array] | Float32Array:
+        """Compute a batch's.
+
+        Raises:
+            DataError: They are not finite, so that no head could be fitted to them.
+        """
+        if not batch.digests:
+            return ()
+        rows = self.network(self.padded(batch.pixels))[: len(batch.digests)]
+        finite = np.isfinite(rows).all(axis=1)
+        if not finite.all():
+            digest = batch.digests[int(np.argmin(finite))]
+            path = next(file.path for file, content in self.work if content == digest)
+            raise DataError(
+                f"{path}: the network gives numbers that are not finite.",
+                "Say backbone.precision=float32; if that is so already, give other weights.",
+            )
+        return rows
 
     def padded(self, pixels: Sequence[ByteArray]) -> ByteArray:
         """(size, side, side, 3): a batch in the one shape that all batches have."""
@@ -147,7 +172,7 @@ def compute(
     with (
         world.horovod_at_rest(),
         world.queue(job.batches, BATCHES_AHEAD) as queue,
-        _Saver(ShardWriter(cache)) as saver,
+        _Saver(ShardWriter(cache), job.hashes) as saver,
         progress.track("Bottlenecks", total) as track,
         closing(
             decoded_batches(
@@ -156,53 +181,77 @@ def compute(
                 BATCHES_AHEAD,
                 share.waited,
                 lambda: world.stop_requested,
+                world.tick,
             )
         ) as batches,
     ):
         for batch in batches:
-            if world.stop_requested:
+            if world.stop_requested or saver.failure:
+                queue.close()
                 break
             started = time.monotonic()
-            rows = job.network(job.padded(batch.pixels)) if batch.digests else ()
-            saver.save(batch, rows)
+            saver.save(batch, job.bottlenecks(batch))
             unread += batch.unread
             share.images += sum(digest not in job.conflicts for digest in batch.digests)
             share.busy_seconds += time.monotonic() - started
+            world.tick()
             track.reach(min(queue.given * job.size, total))
+    for failure in filter(None, world.collect(saver.failure)):
+        failure.agreed = True
+        raise failure
     world.agree()
     return unread
 
 
 class _Saver:
-    """Writes one batch while the next is computed; a context that commits at its end."""
+    """Writes one batch while the next is computed; a context that commits at its end.
 
-    def __init__(self, writer: ShardWriter) -> None:
+    Attributes:
+        failure: Why nothing is written any more. All ranks learn of it before any ends, so that
+            the others commit what they have, and a full disk is told once.
+    """
+
+    def __init__(self, writer: ShardWriter, hashes: HashWriter) -> None:
         self._writer = writer
+        self._hashes = hashes
         self._thread = ThreadPoolExecutor(1, "write")
         self._last: Future[None] | None = None
+        self.failure: RetrainError | None = None
 
     def __enter__(self) -> _Saver:
         return self
 
     def save(self, batch: Batch, rows: Sequence[Float32Array] | Float32Array) -> None:
-        """Hand over a batch; what went wrong with the one before is raised here."""
+        """Hand over a batch, when the one before is written."""
         self._finish()
-        self._last = self._thread.submit(self._write, batch, rows)
+        if not self.failure:
+            self._last = self._thread.submit(self._write, batch, rows)
 
     def _write(self, batch: Batch, rows: Sequence[Float32Array] | Float32Array) -> None:
         for digest, reason in batch.unreadable:
             self._writer.add_unreadable(digest, reason)
-        padded = zip(batch.digests, rows, batch.hashes, strict=False)
-        for digest, row, dhash in padded:
-            self._writer.add(digest, row, dhash)
+        for digest, row, dhash in zip(batch.digests, rows, batch.hashes, strict=True):
+            self._writer.add(digest, row, dhash.bits if dhash.exact else None)
+            if dhash.bits is None or not dhash.exact:
+                self._hashes.add(digest, dhash)
+        self._hashes.commit_if_due()
         self._writer.commit_if_due()
 
     def _finish(self) -> None:
-        if self._last:
-            self._last.result()
+        try:
+            if self._last:
+                self._last.result()
+        except RetrainError as error:
+            self.failure = self.failure or error
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with self._thread:
             if kind is None:
                 self._finish()
-                self._writer.commit()
+            if kind is None and not self.failure:
+                self._last = self._thread.submit(self._commit)
+                self._finish()
+
+    def _commit(self) -> None:
+        self._hashes.commit()
+        self._writer.commit()

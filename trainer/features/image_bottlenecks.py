@@ -6,18 +6,19 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from trainer.arrays import ByteArray
+from trainer.cache_use import CacheUse
 from trainer.config import Config
 from trainer.data.images import BadFile
 from trainer.data.plan import Plan
-from trainer.errors import UsageError
+from trainer.errors import RetrainError, UsageError
 from trainer.features import precision, weights
 from trainer.features.backbone import FrozenBackbone, batch_size, of_settings
 from trainer.features.backbones import NETWORKS
 from trainer.features.cache import Cache, Known
 from trainer.features.extract import Contents, Job, Share, compute, distinct, read_known
+from trainer.features.hash_store import HashWriter
 from trainer.features.pipeline import Decoder
 from trainer.features.precision import Verdict
 from trainer.features.preprocess import Decoded
@@ -55,13 +56,15 @@ class Extracted:
     shares: list[Share]
 
 
-def extract(plan: Plan, config: Config, cache: Path, world: World, progress: Progress) -> Extracted:
+def extract(
+    plan: Plan, config: Config, cache: CacheUse, world: World, progress: Progress
+) -> Extracted:
     """Compute the bottlenecks that the cache lacks; Collective.
 
     Args:
         plan: All files of the run.
         config: The backbone, the seed and the device.
-        cache: The folder of the bottleneck cache.
+        cache: The bottleneck cache.
         world: Shares the work.
         progress: Told how far it is.
     Raises:
@@ -120,7 +123,7 @@ class _Worker:
         self,
         plan: Plan,
         config: Config,
-        root: Path,
+        use: CacheUse,
         devices: Sequence[Device],
         decoder: Decoder,
         world: World,
@@ -134,7 +137,7 @@ class _Worker:
         self.share = Share(world.rank, world.host, device.kind)
         self.contents: Contents = distinct(plan.files, plan.digests)
         self.verdict: Verdict | None = None
-        self._root = root
+        self._use = use
         self._decoder = decoder
         self._world = world
         self._progress = progress
@@ -145,24 +148,37 @@ class _Worker:
     def _load_weights(self, config: Config) -> str:
         name, seed = config.backbone.weights, config.run.seed
         self.network.weights = weights.load(
-            self.network.network, name, self._root, seed, self._progress
+            self.network.network, name, self._use.root, seed, self._progress
         )
         return weights.sha256(self.network.weights)
 
     def _look(self) -> None:
         """See what the cache has for the network's format."""
         fingerprint = self.network.fingerprint(self.weights_sha256)
-        self.cache = Cache(self._root, fingerprint, self.network.features)
+        self.cache = Cache(self._use, fingerprint, self.network.features)
+        self._world.on_root(
+            lambda: self._use.note(self.cache.folder, self._in_words(), self._progress)
+        )
         digests = list(self.contents.first)
         self.known = read_known(self.cache, digests, self._world, self._progress)
         self.missing = sorted(digest for digest in digests if digest not in self.known)
+        self._progress.kept["bottlenecks"] = self._count_kept
+
+    def _count_kept(self) -> int:
+        """Contents of the run that the cache has now; damaged ones may be among them."""
+        known = self.cache.read_index(self.contents.first, Progress())
+        return sum(digest in known for digest in self.contents.first)
+
+    def _in_words(self) -> str:
+        return f"{self.network.network.name}, {self.network.cut}, {self.network.precision}"
 
     def settle_precision(self) -> None:
         """Fall back to float32 where a reduced format is not good enough for these images."""
         if self.network.precision == "float32":
             return
-        first, folder = self.contents.first, self.cache.folder
-        self.verdict = self._world.on_root(lambda: precision.kept_verdict(folder, first))
+        self.verdict = self._world.on_root(
+            lambda: precision.kept_verdict(self.cache, self.contents.first, self._progress)
+        )
         if self.verdict is None and self.missing:
             self.verdict = self._check()
         if self.verdict is not None and not self.verdict.accepted:
@@ -183,7 +199,7 @@ class _Worker:
 
         digests = sorted(self.contents.first)
         verdict = precision.check(self.network, digests, read, self.size, self._world)
-        self._world.on_root(lambda: precision.keep_verdict(self.cache.folder, verdict))
+        self._world.on_root(lambda: precision.keep_verdict(self.cache, verdict))
         return verdict
 
     def _start(self) -> None:
@@ -195,20 +211,18 @@ class _Worker:
             f"Bottlenecks: {len(self.missing):,} to compute "
             f"(ranks: {self._world.size}, {self.network.precision})"
         )
-        self._world.on_root(self.cache.create)
+        self._world.on_root(lambda: self._use.require_writable(self.cache.folder))
         self._decoder.prepare()
-        self.network.set_up()
+        self._world.cut_short(self.network.set_up)
         self._world.use_horovod()
-        self._world.agree()
         self.network.weights = self._world.share(self.network.weights)
 
     def start_up(self) -> None:
         """Do what comes before the first batch, a pass over an empty one included."""
         if self.missing:
             self._start()
-            self._world.on_root(self.cache.create)
-            self.network.warm_up(self.size)
-            self._world.agree()
+            self._world.on_root(lambda: self._use.require_writable(self.cache.folder))
+            self._world.cut_short(lambda: self.network.warm_up(self.size))
 
     def compute_missing(self) -> list[BadFile]:
         """Compute what the cache lacks, and look into it again."""
@@ -219,9 +233,25 @@ class _Worker:
             side=self.network.network.side,
             work=[(self.contents.first[digest], digest) for digest in self.missing],
             conflicts=self.contents.conflicts,
+            hashes=HashWriter(self._use),
             size=self.size,
             network=self.network,
         )
         unread = compute(job, self.cache, self.share, self._world, self._progress)
-        self.known = self._world.on_root(lambda: self.cache.read_index(self._progress))
+        found = read_known(self.cache, self.missing, self._world, self._progress)
+        self.known = self.known.joined(found)
+        self._require_kept(unread)
         return unread
+
+    def _require_kept(self, unread: list[BadFile]) -> None:
+        """See that what was computed is there; Collective."""
+        lost = sum(digest not in self.known for digest in self.missing)
+        lost -= len(self._world.join(unread))
+        if lost > 0:
+            error = RetrainError(
+                f"{self.cache.folder}: {lost:,} bottlenecks are lost or damaged just after they "
+                "were written.",
+                "Check the disk; started again, the same command computes them anew.",
+            )
+            error.agreed = True
+            raise error

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from trainer.arrays import ByteArray
+from trainer.data.difference_hash import DifferenceHash
 from trainer.data.images import BadFile, SourceFile
 from trainer.data.place import Place
 from trainer.errors import DataError
@@ -43,7 +44,7 @@ class Batch:
 
     digests: list[bytes] = field(default_factory=list)
     pixels: list[ByteArray] = field(default_factory=list)
-    hashes: list[int | None] = field(default_factory=list)
+    hashes: list[DifferenceHash] = field(default_factory=list)
     unreadable: list[tuple[bytes, str]] = field(default_factory=list)
     unread: list[BadFile] = field(default_factory=list)
 
@@ -85,7 +86,7 @@ class Decoder:
 
         Args:
             locate: Where a file's content lies.
-            side: Pixels a side of the network's input.
+            side: Pixels a side of the network's input, or `HASH_ALONE`.
             threads: How many files are worked on at a time.
             cpu_seconds: Of computing, after which an image is given up.
         """
@@ -188,6 +189,7 @@ def decoded_batches(
     ahead: int,
     waited: Callable[[float], None],
     stopping: Callable[[], bool],
+    got_on: Callable[[], None],
 ) -> Generator[Batch, None, None]:
     """Batches in order, some of them being decoded while the caller computes.
 
@@ -197,13 +199,14 @@ def decoded_batches(
         ahead: Batches begun beside the one that is given; at least 1.
         waited: Told the seconds that the caller had to wait for each batch.
         stopping: Whether no more is wanted, not even the batch being decoded.
+        got_on: Told when images were decoded.
     """
     with ThreadPoolExecutor(1, "ahead") as taking:
         coming = deque(taking.submit(_begin, next_work, decoder) for _ in range(ahead))
         while True:
             started = time.monotonic()
             begun = coming.popleft().result()
-            batch = None if begun is None else _gather(*begun, stopping)
+            batch = None if begun is None else _gather(*begun, stopping, got_on)
             waited(time.monotonic() - started)
             if batch is None:
                 return
@@ -219,12 +222,19 @@ def _begin(
 
 
 def _gather(
-    work: Work, outcomes: Sequence[Future[Outcome]], stopping: Callable[[], bool]
+    work: Work,
+    outcomes: Sequence[Future[Outcome]],
+    stopping: Callable[[], bool],
+    got_on: Callable[[], None],
 ) -> Batch | None:
     """Wait for a batch, and sort its files by what came of them."""
-    while wait(outcomes, STOP_SECONDS).not_done:
+    left = len(outcomes)
+    while missing := len(wait(outcomes, STOP_SECONDS).not_done):
         if stopping():
             return None
+        if missing < left:
+            got_on()
+        left = missing
     batch = Batch()
     for (file, digest), future in zip(work, outcomes, strict=True):
         outcome = future.result()

@@ -18,18 +18,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter, ImageOps
 
+from trainer.data.decode import upright_rgb
+from trainer.data.difference_hash import difference_hash
 from trainer.data.images import BadFile, SourceFile
-from trainer.data.near_duplicates import difference_hash
 from trainer.data.place import Place
 from trainer.errors import DataError, RetrainError
 from trainer.features import decoder_process
 from trainer.features.pipeline import Batch, Budget, Decoder, Locate, Work, decoded_batches
-from trainer.features.preprocess import Decoded
+from trainer.features.preprocess import HASH_ALONE, Decoded
 
-NO_MATTER: tuple[Callable[[float], None], Callable[[], bool]] = lambda _: None, lambda: False
-"""How long it took, and whether to stop."""
+NO_MATTER: tuple[Callable[[float], None], Callable[[], bool], Callable[[], None]] = (
+    lambda _: None,
+    lambda: False,
+    lambda: None,
+)
+"""How long it took, whether to stop, and that it got on."""
 SECONDS = 20.0
 """To wait for what should come at once."""
 
@@ -91,7 +96,26 @@ def test_image_comes_with_its_hash_and_a_flat_one_with_none(tmp_path: Path) -> N
     gradient = Image.linear_gradient("L").rotate(90)
     work = work_of(tmp_path, [png(9), encoded(gradient, "PNG")])
     (batch,) = batches(tmp_path, [work])
-    assert batch.hashes == [None, difference_hash(gradient.convert("RGB"))]
+    assert batch.hashes == [(None, 0), difference_hash(gradient.convert("RGB"))]
+
+
+def test_large_jpeg_comes_with_an_estimate_and_when_asked_for_its_hash_alone_with_the_exact_one(
+    tmp_path: Path,
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (1203, 1600, 3), np.uint8)
+    image = Image.fromarray(noise).filter(ImageFilter.GaussianBlur(30))
+    content = encoded(ImageOps.autocontrast(image), "JPEG")
+    ((file, digest),) = work_of(tmp_path, [content])
+    with Decoder(within(tmp_path), 224, 1) as decoder:
+        usual = decoder.decode(file, digest)
+    with Decoder(within(tmp_path), HASH_ALONE, 1) as decoder:
+        alone = decoder.decode(file, digest)
+    assert isinstance(usual, Decoded)
+    assert isinstance(alone, Decoded)
+    assert usual.dhash.unsure
+    assert usual.pixels.shape == (224, 224, 3)
+    assert alone.dhash == difference_hash(upright_rgb(content))
+    assert alone.pixels.size == 0
 
 
 def test_what_cannot_be_decoded_or_opened_stands_beside_with_its_reason(tmp_path: Path) -> None:
@@ -351,7 +375,8 @@ def test_stop_does_not_wait_for_an_image_that_takes_long(folder: Path) -> None:
     rest = iter([work])
     with Decoder(within(folder), 4, 1) as decoder:
         started = time.monotonic()
-        given = decoded_batches(lambda: next(rest, None), decoder, 1, NO_MATTER[0], lambda: True)
+        took, _, got_on = NO_MATTER
+        given = decoded_batches(lambda: next(rest, None), decoder, 1, took, lambda: True, got_on)
         assert list(given) == []
     assert time.monotonic() - started < 5
     assert children(os.getpid()) <= before
@@ -391,7 +416,7 @@ def test_decoder_that_cannot_start_ends_the_run(
 
 def test_bug_in_a_decoder_is_told_with_its_traceback(folder: Path) -> None:
     with (
-        Decoder(within(folder), 0, 1) as decoder,  # no such side
+        Decoder(within(folder), 1 << 31, 1) as decoder,  # Pillow knows no such side
         pytest.raises(RuntimeError, match="Traceback"),
     ):
         decoder.decode(GOOD, None)

@@ -82,7 +82,8 @@ def _require_stopped(trial: Trial, start: Start, target: str) -> None:
     else:
         require("topped on request" in start.told(), f"75 without a word: {last_words(start)}")
         before = "before the ranks could agree" in start.told()
-        fits = status == "stopped" or (before and status in (None, "running"))
+        # None: the starter was still listing files, and no run had begun.
+        fits = status in ("stopped", None) or (before and status == "running")
         require(fits, f"ended with 75, but results.json says {status}")
     require_tidy(start)
 

@@ -218,13 +218,9 @@ class Config(Section):
     run: Run = Run()
     """How the job runs."""
 
-    def to_yaml(self) -> str:
-        """The file to edit next: every key with its value."""
-        return as_yaml(self.model_dump(mode="json"))
-
 
 def as_yaml(tree: Tree) -> str:
-    """A configuration as a file."""
+    """A configuration as a file to edit next: every key with its value."""
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
 

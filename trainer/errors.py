@@ -58,6 +58,9 @@ class Stopped(RetrainError):
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What a write is answered where a disk, a quota or a limit is full."""
 
+GO_ON = "Start the same command again; it goes on with what was kept."
+"""The way out wherever a run ends that can be gone on with."""
+
 DEBUG = "RETRAIN_DEBUG"
 """Set by --debug, for the ranks that are started: show where in the code an error came from."""
 

@@ -16,7 +16,7 @@ from trainer.progress import Progress
 from trainer.record import Record, Results, write_environment
 from trainer.report.page import write_report
 from trainer.report.verdict import verdict
-from trainer.rundir import RunDir
+from trainer.rundir import RunDir, remove
 from trainer.stages import STOPPED, Inputs, unchanged
 from trainer.world.comm import World
 
@@ -88,7 +88,7 @@ def _write_page(run: RunDir, record: Record) -> None:
 
 
 def _complete(run: RunDir, record: Record) -> Results:
-    run.stage(STOPPED).unlink(missing_ok=True)
+    remove(run.stage(STOPPED))
     return record.complete()
 
 

@@ -36,11 +36,7 @@ Results = dict[str, Any]
 
 
 class Record:
-    """The results of one run, kept the same on every rank and written by rank 0.
-
-    Attributes:
-        now: The stage that the run is in.
-    """
+    """The results of one run, kept the same on every rank and written by rank 0."""
 
     def __init__(self, config: Config, world: World, run: RunDir, progress: Progress) -> None:
         """Begin with every section empty."""
@@ -50,7 +46,6 @@ class Record:
         self._progress = progress
         self._started = time.monotonic()
         self._seconds: dict[str, float] = {}
-        self.now = ""
         pretrained = config.data.images is None or config.backbone.weights != "random"
         self._results: dict[str, Any] = {
             "schema": SCHEMA,
@@ -84,7 +79,6 @@ class Record:
             files: Files and folders that it made.
         """
         started = time.monotonic()
-        self.now = name
         yield
         self._seconds[name] = time.monotonic() - started
         if inputs:

@@ -121,8 +121,7 @@ def require_same_data(run: RunDir, plan: Plan, config: Config, world: World) -> 
     Raises:
         OtherData: It is not.
     """
-    now: stages.Inputs = {"data": plan.fingerprint(), "files": len(plan.files)}
-    before = world.on_root(lambda: _noted(run, now))
+    before, now = world.on_root(lambda: _noted(run, plan))
     if {key: before[key] for key in now} != now:
         raise OtherData(
             f"{run.path}: made with other data: {config.data.source_key} had {before['files']:,} "
@@ -131,13 +130,14 @@ def require_same_data(run: RunDir, plan: Plan, config: Config, world: World) -> 
         )
 
 
-def _noted(run: RunDir, now: stages.Inputs) -> stages.Inputs:
-    """The data that the directory was made with: from now on this, where it is new."""
+def _noted(run: RunDir, plan: Plan) -> tuple[stages.Inputs, stages.Inputs]:
+    """The data that the directory was made with, from now on this where it is new; and this."""
+    now: stages.Inputs = {"data": plan.fingerprint, "files": len(plan.files)}
     record = stages.read(run, "plan")
     if record is None:
         stages.finish(run, "plan", now)
-        return now
-    return dict(record["inputs"])
+        return now, now
+    return dict(record["inputs"]), now
 
 
 def let_data_go(run: RunDir) -> None:

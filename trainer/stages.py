@@ -118,7 +118,7 @@ def _hashes(run: RunDir, files: Iterable[Path]) -> dict[str, str]:
 
 def bottlenecks_inputs(plan: Plan, features: Features) -> Inputs:
     """What decides the bottlenecks: contents, and the network as it was used."""
-    return {"data": plan.fingerprint(), "backbone": (features.backbone or {}).get("fingerprint")}
+    return {"data": plan.fingerprint, "backbone": (features.backbone or {}).get("fingerprint")}
 
 
 def head_inputs(dataset: Dataset, features: Features, config: Config) -> Inputs:

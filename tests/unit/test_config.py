@@ -20,6 +20,7 @@ from trainer.config import (
     Run,
     Sgd,
     Split,
+    as_yaml,
     cache_folder,
     default_cache,
     differences,
@@ -142,14 +143,14 @@ def test_hostile_folder_name_becomes_a_printable_run_name(name: bytes, expected:
 def test_path_in_bytes_that_are_no_text_survives_the_resolved_file() -> None:
     os.mkdir(b"caf\xe9")
     config = load(os.fsdecode(b"caf\xe9"), [])
-    Path("resolved.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    Path("resolved.yaml").write_text(as_yaml(config.model_dump(mode="json")), encoding="utf-8")
     assert load("resolved.yaml", []) == config
 
 
 def test_resolved_file_gives_the_same_configuration_again(folder: Path) -> None:
     config = load("pools.yaml", ["head.l2=0.5", "data.exclude=[a, 'b: c']", "run.cache=my cache"])
     (folder / "other").mkdir()
-    Path("other/config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    Path("other/config.yaml").write_text(as_yaml(config.model_dump(mode="json")), encoding="utf-8")
     os.chdir("other")
     assert load("config.yaml", []) == config
 

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from trainer.cache_use import CacheUse
@@ -46,6 +47,7 @@ class Plan:
         """All files below class folders."""
         return len(self.files) + len(self.bad)
 
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over all paths, contents and words of a manifest: whether data is the same."""
         total = hashlib.sha256()

@@ -122,7 +122,9 @@ def _from_images(
     return Features(
         reader=CacheReader(extracted.known, network.features),
         unreadable=_unreadable(plan, extracted),
-        hashes=find_hashes(plan, extracted.known, cache, world, progress),
+        hashes=find_hashes(
+            plan.source, extracted.contents, extracted.known, cache, world, progress
+        ),
         backbone={
             "name": network.network.name,
             "weights": config.backbone.weights,

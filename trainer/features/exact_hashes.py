@@ -19,11 +19,11 @@ from trainer.data.dataset import Hashes
 from trainer.data.difference_hash import UNKNOWN, DifferenceHash
 from trainer.data.images import BadFile
 from trainer.data.near_duplicates import HashArray
-from trainer.data.plan import Plan
+from trainer.data.source import Source
 from trainer.data.undecided import undecided
 from trainer.errors import RetrainError, listed
 from trainer.features.cache import Known
-from trainer.features.extract import Contents, distinct
+from trainer.features.extract import Contents
 from trainer.features.hash_store import HashWriter, read_hashes
 from trainer.features.pipeline import Batch, Decoder, Work, decoded_batches
 from trainer.features.preprocess import HASH_ALONE
@@ -78,12 +78,18 @@ class HashTable:
 
 
 def find_hashes(
-    plan: Plan, known: Known, use: CacheUse, world: World, progress: Progress
+    source: Source,
+    contents: Contents,
+    known: Known,
+    use: CacheUse,
+    world: World,
+    progress: Progress,
 ) -> Hashes:
     """Decode whole what near-duplicates depend on; Collective.
 
     Args:
-        plan: All files of the run.
+        source: Where the files are.
+        contents: All of the run.
         known: What the extraction knows of them.
         use: The cache.
         world: Shares the work.
@@ -95,7 +101,6 @@ def find_hashes(
         DataError: A file changed while it was read.
         Stopped: Some rank was asked to stop; what was decoded is in the cache.
     """
-    contents = distinct(plan.files, plan.digests)
     items = sorted(
         digest
         for digest in contents.first
@@ -112,7 +117,7 @@ def find_hashes(
             for digest, one in zip(items, bits.tolist(), strict=True)
         }
     )
-    complete(table, _Whole(plan, contents, use, world, progress).decode, progress)
+    complete(table, _Whole(source, contents, use, world, progress).decode, progress)
     return table.look_up
 
 
@@ -146,9 +151,14 @@ class _Whole:
     """Decodes pictures whole, on all ranks."""
 
     def __init__(
-        self, plan: Plan, contents: Contents, use: CacheUse, world: World, progress: Progress
+        self,
+        source: Source,
+        contents: Contents,
+        use: CacheUse,
+        world: World,
+        progress: Progress,
     ) -> None:
-        self._plan = plan
+        self._source = source
         self._contents = contents
         self._writer = HashWriter(use)
         self._kept = True
@@ -165,7 +175,7 @@ class _Whole:
         with (
             world.horovod_at_rest(),
             world.queue(-(-len(work) // AT_ONCE), BATCHES_AHEAD) as queue,
-            Decoder(self._plan.source.place, HASH_ALONE, len(world.cores)) as decoder,
+            Decoder(self._source.place, HASH_ALONE, len(world.cores)) as decoder,
             self._progress.track("Images decoded at full size", len(work)) as track,
             closing(
                 decoded_batches(

@@ -34,6 +34,7 @@ class Extracted:
     Attributes:
         network: In the format that was used.
         weights_sha256: The weights' own hash.
+        contents: The distinct ones of the plan's files.
         cache: Where the bottlenecks are.
         known: What of it is the run's.
         verdict: Of the check on a reduced format; None where there was none.
@@ -46,6 +47,7 @@ class Extracted:
 
     network: FrozenBackbone
     weights_sha256: str
+    contents: Contents
     cache: Cache
     known: Known
     verdict: Verdict | None
@@ -87,6 +89,7 @@ def extract(
     return Extracted(
         network=worker.network,
         weights_sha256=worker.weights_sha256,
+        contents=worker.contents,
         cache=worker.cache,
         known=worker.known,
         verdict=worker.verdict,

@@ -23,7 +23,7 @@ import numpy as np
 
 from trainer.arrays import Array
 from trainer.progress import Progress
-from trainer.rundir import write_bytes, write_error
+from trainer.rundir import remove, write_bytes
 from trainer.world.comm import World
 
 MAGIC = b"RETRFIT1"
@@ -103,10 +103,5 @@ class Keeper:
 
     def drop(self, name: str) -> None:
         """Remove a file that is no longer needed, on rank 0 alone."""
-        if self._world.rank:
-            return
-        path = self._folder / name
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise write_error(path, None, error) from None
+        if self._world.rank == 0:
+            remove(self._folder / name)

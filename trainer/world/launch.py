@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.errors import DATA, DONE, FAILED, STOPPED, RetrainError, UsageError, told
+from trainer.errors import DATA, DONE, FAILED, GO_ON, STOPPED, RetrainError, UsageError, told
 from trainer.rundir import RunDir
 from trainer.world.daemon import shield
 from trainer.world.devices import allocated_gpus, visible_gpus
@@ -39,7 +39,6 @@ OWN = f"retrain-{os.stat('/proc/self/ns/pid').st_ino}-"
 """How our folders' names begin there: containers may share it, each with processes of its own."""
 LAUNCH_AGENT = "PRTE_MCA_prte_launch_agent"
 """Open MPI 5's variable for what is started on the other hosts in place of its daemon."""
-TODO = "Start the same command again; it goes on with what was kept."
 TERMINAL = "RETRAIN_TERMINAL"
 """Set where the user's terminal, hidden from the ranks by mpirun, can redraw a bar."""
 
@@ -288,10 +287,10 @@ def _without_word(ended: int, stopping: bool, killed: str, ranks: int, run: RunD
     A rank dies of a signal that asks it to stop only before it can note it.
     """
     if stopping or ended in (STOPPED, *_by_signal(*SIGNALS)):
-        print(told("stopped on request before the ranks could agree.", TODO), file=sys.stderr)
+        print(told("stopped on request before the ranks could agree.", GO_ON), file=sys.stderr)
         return STOPPED
     ended = ended if ended >= 0 else 128 - ended
-    why, todo = (f": {killed}", less_memory(ranks)) if killed else ("", TODO)
+    why, todo = (f": {killed}", less_memory(ranks)) if killed else ("", GO_ON)
     message = f"the ranks ended without a result (exit code {ended}){why}."
     print(told(message, todo), file=sys.stderr)
     if run and killed:

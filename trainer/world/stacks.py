@@ -11,7 +11,7 @@ import traceback
 from pathlib import Path
 from types import FrameType
 
-from trainer.errors import told
+from trainer.errors import GO_ON, told
 
 WRITE_SECONDS = 3.0
 """For the log: it may be its file system that stands still."""
@@ -77,8 +77,7 @@ def tell(message: str, details: str, log: Path | None, stream: int = 2) -> None:
     writing.start()
     writing.join(WRITE_SECONDS)
     where = f"The stacks are in {log}." if written.is_set() else f"Stacks:\n{details}"
-    todo = "Start the same command again; it goes on with what was kept."
-    lines = f"{told(message, todo)}\n  {where}\n"
+    lines = f"{told(message, GO_ON)}\n  {where}\n"
     os.write(stream, lines.encode("utf-8", "backslashreplace"))
 
 

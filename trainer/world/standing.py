@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+LONGEST_SECONDS = 2.0
+"""Between two looks; in what is more, the process that looks did not run itself."""
 BUSY_SHARE = 0.1
 """How much of a second counts in which a rank does something, without saying that it got on."""
 

@@ -20,12 +20,11 @@ from trainer.errors import FAILED, STOPPED
 from trainer.world import stacks
 from trainer.world.outcome import WANT_STACKS, Outcome
 from trainer.world.processes import children, condition, held_back, variable
+from trainer.world.standing import LONGEST_SECONDS
 from trainer.world.stopping import Stopping
 
 RANK = "OMPI_COMM_WORLD_RANK"
 LOOK_SECONDS = 0.5
-LONGEST_SECONDS = 2.0
-"""Of a look; in what is more, this process did not run."""
 END_SECONDS = 20.0
 """For ranks to end after they left their outcome."""
 STOPPED_END_SECONDS = 1.5

@@ -29,15 +29,13 @@ from trainer.world import stacks
 from trainer.world.mail import Inbox, Outbox
 from trainer.world.outcome import Outcome
 from trainer.world.processes import condition
-from trainer.world.standing import Standing, blamed
+from trainer.world.standing import LONGEST_SECONDS, Standing, blamed
 from trainer.world.stopping import Stopping
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
 PERIOD_SECONDS = 0.5
-LONGEST_SECONDS = 2.0
-"""Of a period; in what is more, this process did not run."""
 ANSWER_SECONDS = 3.0
 """For the stacks of ranks that can be reached."""
 QUIET_SECONDS = 10.0

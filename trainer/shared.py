@@ -24,6 +24,8 @@ import numpy as np
 from trainer.arrays import Array
 from trainer.rundir import temporary
 
+Buffer = bytes | memoryview
+
 _OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
 _MOST_SEALED_BYTES = 1 << 16
 
@@ -85,6 +87,27 @@ def read_small(path: Path, most: int) -> bytes:
         content = np.empty(size, np.uint8)
         read_at(file, content, 0)
         return content.tobytes()
+
+
+def stamp(magic: bytes, *parts: Buffer) -> bytes:
+    """Binary content that shows when it was changed: what it is, SHA-256 of the rest, the rest."""
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(part)
+    return b"".join((magic, total.digest(), *parts))
+
+
+def unstamp(magic: bytes, content: bytes) -> bytes:
+    """The rest of what `stamp` made.
+
+    Raises:
+        Damaged: It was changed, or is something else.
+    """
+    start = len(magic) + hashlib.sha256().digest_size
+    rest = content[start:]
+    if content[:start] != magic + hashlib.sha256(rest).digest():
+        raise Damaged("it was changed")
+    return rest
 
 
 def seal(value: object) -> bytes:

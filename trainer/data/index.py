@@ -42,7 +42,7 @@ from typing import BinaryIO
 from trainer.cache_use import SOURCES, CacheUse
 from trainer.errors import RetrainError, printable
 from trainer.progress import Progress
-from trainer.shared import Damaged, names, read_small
+from trainer.shared import Damaged, names, read_small, stamp, unstamp
 
 MAGIC = b"RETRIDX1"
 SUFFIX = ".index1"  # another layout takes another, so that versions leave each other's alone
@@ -182,8 +182,7 @@ class Index:
                 table = b"".join(pairs[first : first + MOST_ENTRIES])
                 # No clock and no number of a process: these may be the same on two hosts.
                 name = f"{socket.gethostname()}-{secrets.token_hex(8)}{SUFFIX}"
-                content = MAGIC + hashlib.sha256(table).digest() + table
-                self._use.write(self.folder / name, content)
+                self._use.write(self.folder / name, stamp(MAGIC, table))
         except RetrainError as error:
             progress.say(f"{error.message[:-1]}; the next run hashes the files again")
             return
@@ -199,9 +198,7 @@ def _parse(content: bytes) -> Iterator[tuple[State, bytes]]:
     Raises:
         Damaged: It is not as it was written.
     """
-    table = content[len(MAGIC) + 32 :]
-    if content[: len(MAGIC) + 32] != MAGIC + hashlib.sha256(table).digest():
-        raise Damaged("it was changed")
+    table = unstamp(MAGIC, content)
     if len(table) % ENTRY_BYTES:
         raise Damaged("it ends within an entry")
     return (

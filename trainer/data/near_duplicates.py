@@ -108,7 +108,7 @@ def _buckets(hashes: HashArray) -> Iterator[IntArray]:
     """Indices of hashes that agree in a band, for each band and each value that several have."""
     if len(hashes) < 2:
         return
-    for band in _bands(hashes):
+    for band in bands(hashes, np.zeros_like(hashes)):
         key = np.zeros(len(hashes), np.uint64)
         for bit in band:
             key = key << np.uint64(1) | hashes >> np.uint64(bit) & np.uint64(1)
@@ -117,15 +117,24 @@ def _buckets(hashes: HashArray) -> Iterator[IntArray]:
         yield from (bucket for bucket in np.split(order, starts) if len(bucket) > 1)
 
 
-def _bands(hashes: HashArray) -> list[IntArray]:
+def bands(hashes: HashArray, unsure: HashArray) -> list[IntArray]:
     """Six bands of 11, 11, 11, 11, 10 and 10 bits.
 
     The bits that tell most are dealt out evenly: on a plain background, whole rows of the picture
     are the same in every image, and bands of neighbouring bits would tell nothing.
+
+    Args:
+        hashes: (n,) difference hashes.
+        unsure: (n,) the bits of each that may be otherwise, and so tell nothing.
     """
-    share = [np.mean(hashes >> np.uint64(bit) & np.uint64(1)) for bit in range(BITS)]
-    most_even_first = np.argsort(np.abs(np.array(share) - 0.5), kind="stable")
-    return [most_even_first[band::BANDS] for band in range(BANDS)]
+    tells = np.empty(BITS)
+    for bit in range(BITS):
+        place = np.uint64(bit)
+        sure = ~unsure >> place & np.uint64(1)
+        ones = hashes >> place & sure
+        tells[bit] = float(ones.sum()) * float((sure - ones).sum())
+    most_first = np.argsort(-tells, kind="stable")
+    return [most_first[band::BANDS] for band in range(BANDS)]
 
 
 def _connect(hashes: HashArray) -> IntArray:
@@ -182,18 +191,22 @@ def tiles(rows: IntArray, columns: IntArray) -> Iterator[tuple[IntArray, IntArra
 
 
 def _near(rows: HashArray, columns: HashArray) -> BoolArray:
-    """(rows, columns) whether two hashes are within 5 bits.
+    """(rows, columns) whether two hashes are within 5 bits."""
+    return at_most(MOST_DIFFERENT, rows[:, None] ^ columns)
+
+
+def at_most(most: int, values: HashArray) -> BoolArray:
+    """Whether no more bits than that are set in each; consumes the values.
 
     x & (x - 1) is x without its lowest bit; NumPy before 2.0 cannot count bits.
 
     Source: Wegner 1960, "A technique for counting ones in a binary computer", Communications of
     the ACM 3(5), page 322.
     """
-    different = rows[:, None] ^ columns
-    for _ in range(MOST_DIFFERENT):
-        different &= different - np.uint64(1)
-    near: BoolArray = different == 0
-    return near
+    for _ in range(most):
+        values &= values - np.uint64(1)
+    few: BoolArray = values == 0
+    return few
 
 
 def _unite(leader: IntArray, one: IntArray, other: IntArray) -> None:

@@ -19,8 +19,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from trainer.arrays import BoolArray, IntArray
-from trainer.data.difference_hash import BITS
-from trainer.data.near_duplicates import BANDS, MOST_DIFFERENT, HashArray, tiles
+from trainer.data.near_duplicates import MOST_DIFFERENT, HashArray, at_most, bands, tiles
 
 MOST_UNSURE = 16
 """Bits of a hash that is put into buckets: some two or three a band."""
@@ -87,10 +86,10 @@ class _Search:
         """(rows, columns) whether the columns' hashes, no less sure, may be near and may be not."""
         differs = self._bits[rows] ^ self._bits[columns]
         unsure = self._unsure[rows] | self._unsure[columns]
-        may_be_near = _at_most(MOST_DIFFERENT, differs & ~unsure)
+        may_be_near = at_most(MOST_DIFFERENT, differs & ~unsure)
         if not may_be_near.any():
             return may_be_near
-        may_be_far = ~_at_most(MOST_DIFFERENT, differs | unsure)
+        may_be_far = ~at_most(MOST_DIFFERENT, differs | unsure)
         no_less_sure = self.count[columns] <= self.count[rows]
         open_: BoolArray = may_be_near & may_be_far & no_less_sure & (rows != columns)
         return open_
@@ -99,7 +98,7 @@ class _Search:
         """For each band and value, the members that may be undecided, and all that may have it."""
         if not self.count[members].any():
             return
-        for band in _bands(self._bits[members], self._unsure[members]):
+        for band in bands(self._bits[members], self._unsure[members]):
             keys, owners = self._keys(members, band)
             order = np.argsort(keys, kind="stable")
             keys, owners = keys[order], owners[order]
@@ -119,29 +118,6 @@ class _Search:
             keys = np.concatenate([keys, keys[either] ^ np.uint64(1)])
             owners = np.concatenate([owners, owners[either]])
         return keys, owners
-
-
-def _bands(bits: HashArray, unsure: HashArray) -> list[IntArray]:
-    """Six bands, over which the bits that tell most are dealt out evenly."""
-    tells = np.empty(BITS)
-    for bit in range(BITS):
-        place = np.uint64(bit)
-        sure = ~unsure >> place & np.uint64(1)
-        ones = bits >> place & sure
-        tells[bit] = float(ones.sum()) * float((sure - ones).sum())
-    most_first = np.argsort(-tells, kind="stable")
-    return [most_first[band::BANDS] for band in range(BANDS)]
-
-
-def _at_most(most: int, values: HashArray) -> BoolArray:
-    """Whether so many bits are set; consumes the values.
-
-    Source: as `trainer.data.near_duplicates` has it.
-    """
-    for _ in range(most):
-        values &= values - np.uint64(1)
-    few: BoolArray = values == 0
-    return few
 
 
 def _ones(values: HashArray) -> IntArray:

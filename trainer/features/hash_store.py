@@ -15,7 +15,6 @@ integers little-endian:
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import socket
 import time
@@ -29,7 +28,7 @@ from trainer.cache_use import HASHES, CacheUse
 from trainer.data.difference_hash import DifferenceHash
 from trainer.errors import printable
 from trainer.progress import Progress
-from trainer.shared import Damaged, names, read_small
+from trainer.shared import Damaged, names, read_small, stamp, unstamp
 
 MAGIC = b"RETRHSH1"
 SUFFIX = ".hashes1"  # another layout takes another, so that versions leave each other's alone
@@ -89,9 +88,8 @@ def _parse(content: bytes) -> Array:
     Raises:
         Damaged: It is not as it was written.
     """
-    table = content[len(MAGIC) + 32 :]
-    sealed = content[: len(MAGIC) + 32] == MAGIC + hashlib.sha256(table).digest()
-    if not sealed or len(table) % ENTRY.itemsize:
+    table = unstamp(MAGIC, content)
+    if len(table) % ENTRY.itemsize:
         raise Damaged("it was changed")
     entries = np.frombuffer(table, ENTRY)
     without = entries["hashed"] == 0
@@ -139,5 +137,4 @@ def _encode(hashes: Mapping[bytes, DifferenceHash]) -> bytes:
     entries["bits"] = np.array([bits or 0 for bits, _ in hashes.values()], np.uint64)
     entries["unsure"] = np.array([unsure for _, unsure in hashes.values()], np.uint64)
     entries["hashed"] = [bits is not None for bits, _ in hashes.values()]
-    table = entries.tobytes()
-    return MAGIC + hashlib.sha256(table).digest() + table
+    return stamp(MAGIC, entries.tobytes())

@@ -13,7 +13,6 @@ What was cut short, changed, or made from something else counts as not there.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import time
 from collections.abc import Callable, Mapping
@@ -24,6 +23,7 @@ import numpy as np
 from trainer.arrays import Array
 from trainer.progress import Progress
 from trainer.rundir import remove, write_bytes
+from trainer.shared import Damaged, stamp, unstamp
 from trainer.world.comm import World
 
 MAGIC = b"RETRFIT1"
@@ -67,8 +67,9 @@ class Keeper:
         except OSError as error:
             self._progress.say(f"{path}: cannot be read ({error.strerror}); fitted anew")
             return None
-        head, rest = content[: len(MAGIC) + 32], content[len(MAGIC) + 32 :]
-        if head != MAGIC + hashlib.sha256(rest).digest():
+        try:
+            rest = unstamp(MAGIC, content)
+        except Damaged:
             self._progress.say(f"{path}: damaged; fitted anew")
             return None
         if rest[:32] != self._key:
@@ -87,11 +88,7 @@ class Keeper:
         started = time.monotonic()
         packed = io.BytesIO()
         np.savez(packed, **arrays)
-        rest = (self._key, packed.getbuffer())
-        total = hashlib.sha256()
-        for part in rest:
-            total.update(part)
-        write_bytes(self._folder / name, b"".join((MAGIC, total.digest(), *rest)))
+        write_bytes(self._folder / name, stamp(MAGIC, self._key, packed.getbuffer()))
         took = time.monotonic() - started
         self._due = time.monotonic() + max(self._interval, took / SHARE_OF_TIME)
         self._interval = min(2 * self._interval, LONGEST_SECONDS)

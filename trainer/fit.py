@@ -6,6 +6,7 @@ from __future__ import annotations
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from trainer.analyse import Analysis
 from trainer.analysis.evaluate import evaluate
 from trainer.cache_use import CacheUse
 from trainer.config import Config, cache_folder
@@ -66,8 +67,23 @@ def fit(
         test = score_test(dataset, features.reader, fitted.final, world)
         evaluation = evaluate(dataset, fitted, test, config)
     record.add_findings(dataset, features, fitted, evaluation, config)
+    analysis = Analysis(
+        run, plan, config, dataset, features, fitted, evaluation, keeper, world, progress
+    )
+    with record.stage("analysis", lambda: analysis.inputs(fits), analysis.files):
+        neighbours = analysis.made(fits)
     return publish(
-        run, config, world, dataset, features, fits, fitted, evaluation, record, progress
+        run,
+        config,
+        world,
+        dataset,
+        features,
+        fits,
+        fitted,
+        evaluation,
+        neighbours,
+        record,
+        progress,
     )
 
 

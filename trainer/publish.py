@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from trainer.analysis.evaluate import Evaluation, write_predictions
+from trainer.analysis.neighbours import Neighbours
 from trainer.config import Config
 from trainer.data.dataset import Dataset
 from trainer.features.backbone import batch_size
@@ -32,6 +33,7 @@ def publish(
     fits: Inputs,
     fitted: Fitted,
     evaluation: Evaluation,
+    neighbours: Neighbours,
     record: Record,
     progress: Progress,
 ) -> Results:
@@ -43,6 +45,7 @@ def publish(
         world: Rank 0 of it writes.
         dataset, features, fitted, evaluation: What the stages before gave.
         fits: What decided the fits.
+        neighbours: The items that the model keeps.
         record: Has the results.
         progress: Told what is done.
     Returns:
@@ -60,7 +63,14 @@ def publish(
         else:
             progress.say("Saving the model")
             world.on_root(
-                lambda: save_model(run.model, fitted.final, about, features.network, accuracy)
+                lambda: save_model(
+                    run.model,
+                    fitted.final,
+                    about,
+                    features.network,
+                    neighbours.to_arrays(),
+                    accuracy,
+                )
             )
     world.agree()
     tables = [run.manifest, run.quarantine, run.groups, run.predictions, run.environment]

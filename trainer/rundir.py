@@ -23,7 +23,7 @@ GROWING = ("log.txt", "events", "lock")
 
 MADE = (
     "config.yaml environment.json manifest.csv quarantine.csv groups.csv stages head model events "
-    "predictions.csv results.json report.html .last-start.json"
+    "predictions.csv suspects.csv analysis.json gallery results.json report.html .last-start.json"
 ).split()
 """Every name that a run makes in its directory, but for the lock and the log."""
 
@@ -44,6 +44,9 @@ class RunDir:
         self.head = path / "head"
         self.model = path / "model"
         self.predictions = path / "predictions.csv"
+        self.suspects = path / "suspects.csv"
+        self.analysis = path / "analysis.json"
+        self.gallery = path / "gallery"
         self.results = path / "results.json"
         self.report = path / "report.html"
         self.log = path / "log.txt"

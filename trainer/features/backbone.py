@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from trainer.arrays import ByteArray, Float32Array
 from trainer.config import Backbone, Precision
 from trainer.features.backbones import NETWORKS, Network
 from trainer.features.folding import fold
-from trainer.features.graph import emit
+from trainer.features.graph import Emitted, emit
 from trainer.features.preprocess import recipe
 from trainer.features.weights import Weights
 from trainer.world.devices import Device, unseen_by_tensorflow
@@ -140,21 +140,24 @@ class FrozenBackbone:
         }
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
-    def emit(self, pixels: tf.Tensor) -> Any:
+    def emit(self, pixels: tf.Tensor) -> Emitted:
         """Add the network to the graph that is being made.
 
         Args:
             pixels: (batch, side, side, 3) uint8 tensor, RGB.
-        Returns:
-            (batch, features) float32 tensor.
         """
         return emit(
             self.network, fold(self.network, self.weights, self.cut), self.precision, pixels
         )
 
+    @property
+    def is_running(self) -> bool:
+        """Whether this process has the network ready to compute."""
+        return "_calls" in self.__dict__
+
     @cached_property
-    def _compute(self) -> Callable[[ByteArray], Float32Array]:
-        """A session's call: it starts faster, and holds the weights fewer times, than a function.
+    def _calls(self) -> Emitted:
+        """A session's calls: it starts faster, and holds the weights fewer times, than a function.
 
         Source: TensorFlow's ConfigProto and RewriterConfig messages.
         """
@@ -164,10 +167,9 @@ class FrozenBackbone:
         side = self.network.side
         with tf.Graph().as_default() as graph:
             pixels = tf.compat.v1.placeholder(tf.uint8, [None, side, side, 3])
-            bottlenecks = self.emit(pixels)
+            emitted = self.emit(pixels)
         session = tf.compat.v1.Session(graph=graph, config=self._session_settings())
-        call: Callable[[ByteArray], Float32Array] = session.make_callable(bottlenecks, [pixels])
-        return call
+        return Emitted(*(session.make_callable(tensor, [pixels]) for tensor in emitted))
 
     def _session_settings(self) -> Any:
         from tensorflow.core.protobuf.config_pb2 import ConfigProto, OptimizerOptions
@@ -192,7 +194,7 @@ class FrozenBackbone:
         """Make the first pass, which lays out the weights, over an empty batch of this size."""
         empty = np.zeros((size, self.network.side, self.network.side, 3), np.uint8)
         with _without_notes():
-            self._compute(empty)
+            self(empty)
 
     def __call__(self, pixels: ByteArray) -> Float32Array:
         """Compute bottlenecks.
@@ -202,7 +204,19 @@ class FrozenBackbone:
         Returns:
             (batch, features) float32.
         """
-        return self._compute(pixels)
+        rows: Float32Array = self._calls.bottlenecks(pixels)
+        return rows
+
+    def maps(self, pixels: ByteArray) -> Float32Array:
+        """Compute what bottlenecks are the mean of.
+
+        Args:
+            pixels: (batch, side, side, 3) uint8, RGB.
+        Returns:
+            (batch, height, width, features) float32.
+        """
+        cells: Float32Array = self._calls.map(pixels)
+        return cells
 
 
 def of_settings(settings: Backbone, threads: int, device: Device) -> FrozenBackbone:

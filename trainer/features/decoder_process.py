@@ -144,10 +144,11 @@ class DecoderProcess:
 
     def _outcome(self, kind: bytes, length: int, number: int, side: int) -> Decoded | str | OSError:
         if kind == PIXELS:
-            hashed, bits, unsure = HASH.unpack(self._read(HASH.size))
+            hashed, bits, unsure, width, height = HASH.unpack(self._read(HASH.size))
             pixels = np.empty((side, side, 3), np.uint8)
             self._fill(pixels.reshape(-1).data)
-            return Decoded(pixels, DifferenceHash(bits if hashed else None, unsure))
+            dhash = DifferenceHash(bits if hashed else None, unsure)
+            return Decoded(pixels, dhash, (width, height))
         words = self._read(length).decode()
         if kind == UNREADABLE:
             return words

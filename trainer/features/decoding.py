@@ -6,7 +6,8 @@ It is asked on standard input, one image at a time, and answers on standard outp
     request     REQUEST: length of the path, offset, length, pixels a side, whether the SHA-256 is
                 known, the SHA-256; then the path
     answer      ANSWER: kind, length of what follows, a number; then a hash and pixels, or words
-    hash        HASH: whether there is a difference hash, the hash, the bits that are unsure
+    hash        HASH: whether there is a difference hash, the hash, the bits that are unsure; and
+                width and height of the picture, upright
 
 Its parent's end is its own: it reads the end of its standard input, or the kernel ends it.
 """
@@ -34,7 +35,7 @@ from trainer.features.preprocess import Decoded, decode, open_picture
 
 REQUEST = struct.Struct("<IqqI?32s")
 ANSWER = struct.Struct("<cIQ")
-HASH = struct.Struct("<?QQ")
+HASH = struct.Struct("<?QQII")
 
 READY = b"H"
 MEMORY = b"M"
@@ -115,7 +116,7 @@ class _Server:
             self._say(FAILED, traceback.format_exc())
         else:
             bits, unsure = decoded.dhash
-            dhash = HASH.pack(bits is not None, bits or 0, unsure)
+            dhash = HASH.pack(bits is not None, bits or 0, unsure, *decoded.size)
             self._send(PIXELS, dhash + decoded.pixels.tobytes())
 
     def _decode(self, place: Place, side: int, digest: bytes | None) -> Decoded:

@@ -8,7 +8,7 @@ Keras is in it, so that every Keras gives the same graph.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainer.arrays import Float32Array
 from trainer.config import Precision
@@ -19,25 +19,35 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
-def emit(network: Network, steps: Sequence[Step], precision: Precision, pixels: tf.Tensor) -> Any:
+class Emitted(NamedTuple):
+    """What a network in a graph gives, as tensors."""
+
+    bottlenecks: Any
+    """(batch, features) float32: the mean of the map over its cells."""
+    map: Any
+    """(batch, height, width, features) float32."""
+
+
+def emit(
+    network: Network, steps: Sequence[Step], precision: Precision, pixels: tf.Tensor
+) -> Emitted:
     """Add the network to the graph that is being made.
 
     Args:
         network: For the order of its input's channels.
-        steps: The folded network.
-        precision: Of all arithmetic up to the last mean, which is float32.
+        steps: The folded network, which ends with a mean.
+        precision: Of all arithmetic up to that mean, which is float32.
         pixels: (batch, side, side, 3) uint8, RGB.
-    Returns:
-        (batch, features) float32 tensor.
     """
     import tensorflow as tf
 
     operations = _Operations(precision)
     values = {"input": tf.reverse(pixels, [3]) if network.order == "BGR" else pixels}
-    for step in steps:
+    for step in steps[:-1]:
         inputs = [values[name] for name in step.layer.inputs or ("input",)]
         values[step.layer.name] = operations.by_kind[step.layer.kind](step, inputs)
-    return values[steps[-1].layer.name]
+    cells = tf.cast(values[steps[-1].layer.inputs[0]], tf.float32)
+    return Emitted(tf.reduce_mean(cells, axis=[1, 2]), cells)
 
 
 class _Operations:
@@ -60,7 +70,6 @@ class _Operations:
             "concatenate": lambda _, inputs: tf.concat(inputs, axis=3),
             "relu": lambda _, inputs: tf.nn.relu(inputs[0]),
             "relu6": lambda _, inputs: tf.nn.relu6(inputs[0]),
-            "mean": self._mean,
         }
 
     def _constant(self, array: Float32Array, number: Any) -> Any:
@@ -102,6 +111,3 @@ class _Operations:
 
     def _pad(self, step: Step, inputs: list[Any]) -> Any:
         return self._tf.pad(inputs[0], [(0, 0), *step.layer.pad, (0, 0)])
-
-    def _mean(self, step: Step, inputs: list[Any]) -> Any:
-        return self._tf.reduce_mean(self._tf.cast(inputs[0], self._tf.float32), axis=[1, 2])

@@ -34,6 +34,8 @@ class Decoded(NamedTuple):
     """(side, side, 3) uint8, RGB, the whole picture with its sides made equal as retrain.py did."""
     dhash: DifferenceHash
     """An estimate where the picture was decoded at reduced size."""
+    size: tuple[int, int]
+    """Width and height of the upright picture, as it was decoded: perhaps at reduced size."""
 
 
 def recipe(network: Network) -> str:
@@ -75,6 +77,6 @@ def decode(picture: Picture, side: int) -> Decoded:
         estimated_hash(image, picture.reduction) if picture.reduction else difference_hash(image)
     )
     if side == HASH_ALONE:
-        return Decoded(np.empty((0, 0, 3), np.uint8), dhash)
+        return Decoded(np.empty((0, 0, 3), np.uint8), dhash, image.size)
     squared = image.resize((side, side), Image.Resampling.BILINEAR)
-    return Decoded(np.asarray(squared, np.uint8), dhash)
+    return Decoded(np.asarray(squared, np.uint8), dhash, image.size)

@@ -72,6 +72,10 @@ class Table:
         self.losses.append(float(np.average(loss[used], weights=self.weights[used])))
         self.accuracies.append(float(right[used].mean()))
 
+    def path(self) -> FloatArray:
+        """(strengths, 3) L2, log loss and accuracy."""
+        return np.array([self.strengths, self.losses, self.accuracies]).T
+
     def choice(self) -> Choice:
         """The strongest of the strengths whose loss is near the least."""
         near = np.array(self.losses) <= min(self.losses) + NEAR

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from trainer.arrays import Array, BoolArray, FloatArray, IntArray
+from trainer.arrays import Array, BoolArray, Float32Array, FloatArray, IntArray
 from trainer.config import Head
 from trainer.errors import Stopped
-from trainer.head.choice import LARGEST_LOSS, PATH, Choice, Choosers, Table, Walk
+from trainer.head.choice import LARGEST_LOSS, PATH, Choosers, Table, Walk
 from trainer.head.development import Development
 from trainer.head.fits import Fits
 from trainer.head.fitted import Fitted
@@ -100,7 +100,9 @@ class CrossValidation:
             self._keeper.save_if_due(CHECKPOINT, self._to_arrays)
 
     def _fit(self) -> Fitted:
-        choice, fold_l2 = self._chosen()
+        tables = self._tables()
+        choice = tables[0].choice() if tables else None
+        fold_l2 = self._fold_l2(tables)
         fits, folds = self._fits, range(self._development.fold_count)
         l2 = choice.l2 if choice else float(self._settings.l2)
         singles = [fits.without(fold) for fold in folds]
@@ -114,13 +116,23 @@ class CrossValidation:
             final=self._objective.raw_head(heads[0], minima[0].parameters),
             minimum=minima[0],
             choice=choice,
+            path=tables[0].path() if tables else np.empty((0, 3)),
             l2=l2,
             fold_l2=fold_l2,
+            fold_heads=self._raw_heads(singles, minima[1 : 1 + len(folds)]),
             out_of_fold=self._own_fold(scores) if len(folds) else None,
             validation=None if fits.training is None else scores[:, -1],
             unconverged=sum(not minimum.converged for minimum in minima),
             lacking=[fold for fold in folds if fits.lacks(singles[fold]).any()],
         )
+
+    def _raw_heads(self, heads: list[int], minima: list[Minimum]) -> Float32Array:
+        """(heads, features + 1, classes) weights and biases for bottlenecks as they are."""
+        shape = (len(heads), self._objective.rows.features + 1, self._development.classes)
+        raw = np.empty(shape, np.float32)
+        for row, head, minimum in zip(raw, heads, minima, strict=True):
+            row[:-1], row[-1] = self._objective.raw_head(head, minimum.parameters)
+        return raw
 
     def _own_fold(self, scores: FloatArray) -> FloatArray:
         items = np.arange(len(self._development.folds))
@@ -170,13 +182,17 @@ class CrossValidation:
         gathered: FloatArray = self._objective.rows.world.gather(own)
         return gathered
 
-    def _chosen(self) -> tuple[Choice | None, list[float]]:
-        """The final head's choice and each fold's L2; Collective."""
-        folds = range(self._development.fold_count)
+    def _tables(self) -> list[Table]:
+        """What chooses, for the final head and each fold; none where L2 is given; Collective."""
         if self._settings.l2 != "auto":
-            return None, [self._settings.l2] * len(folds)
-        tables = self._walk_path([self._fits.choosers(left_out) for left_out in (None, *folds)])
-        return tables[0].choice(), [table.choice().l2 for table in tables[1:]]
+            return []
+        folds = range(self._development.fold_count)
+        return self._walk_path([self._fits.choosers(left_out) for left_out in (None, *folds)])
+
+    def _fold_l2(self, tables: list[Table]) -> list[float]:
+        if self._settings.l2 != "auto":
+            return [self._settings.l2] * self._development.fold_count
+        return [table.choice().l2 for table in tables[1:]]
 
     def _walk_path(self, choosers: list[Choosers]) -> list[Table]:
         """Fit the path, strong to weak, each fit from where it ended before; Collective."""

@@ -6,19 +6,22 @@ from __future__ import annotations
 import errno
 import io
 import json
+import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trainer.arrays import FloatArray
+from trainer.arrays import Array, FloatArray
 from trainer.errors import DataError, listed
 from trainer.features.backbone import FrozenBackbone
 from trainer.features.preprocess import recipe
 from trainer.rundir import sha256_of, write_error, write_folder
 
 HEAD, LABELS, ABOUT, CARD = "head.npz", "labels.txt", "about.json", "README.md"
+NEIGHBOURS = "neighbours.npz"
 HASHES = "sha256.json"
 """{"files": {path: SHA-256}}: a model is of use alone, and is then checked by this."""
 
@@ -49,6 +52,7 @@ def save_model(
     head: tuple[FloatArray, FloatArray],
     about: About,
     network: FrozenBackbone | None,
+    neighbours: Mapping[str, Array],
     accuracy: str,
 ) -> None:
     """Write `model/`, whole or not at all.
@@ -58,12 +62,12 @@ def save_model(
         head: W (features, classes) and b (classes,).
         about: What it is.
         network: The backbone; None for a head on bottleneck texts alone.
+        neighbours: What `neighbours.npz` holds.
         accuracy: A sentence for the model card.
     """
-    packed = io.BytesIO()
-    np.savez(packed, W=head[0], b=head[1])
     files = {
-        HEAD: packed.getvalue(),
+        HEAD: _packed({"W": head[0], "b": head[1]}),
+        NEIGHBOURS: _packed(neighbours),
         LABELS: "".join(f"{_one_line(name)}\n" for name in about.classes).encode(),
         ABOUT: f"{json.dumps(asdict(about), indent=2)}\n".encode("ascii"),
         CARD: _card(about, accuracy, network).encode(),
@@ -83,6 +87,13 @@ def save_model(
         put(path, HASHES, json.dumps({"files": _hashes(path)}, indent=2).encode())
 
     write_folder(folder, fill)
+
+
+def _packed(arrays: Mapping[str, Array]) -> bytes:
+    """Arrays as numpy's npz, without pickles."""
+    packed = io.BytesIO()
+    np.savez(packed, **arrays)
+    return packed.getvalue()
 
 
 def _hashes(folder: Path) -> dict[str, str]:
@@ -147,19 +158,24 @@ def _save_network(
     side = network.network.side
 
     class Retrained(tf.Module):  # type: ignore[misc]
-        """(batch, side, side, 3) uint8 pixels to bottlenecks, logits and probabilities."""
+        """(batch, side, side, 3) uint8 pixels to bottlenecks, logits, probabilities, evidence.
+
+        The evidence (batch, height, width, classes) is what each cell of the network's grid says
+        for each class: its mean plus the bias are the logits.
+        """
 
         @tf.function(  # type: ignore[untyped-decorator]
             input_signature=[tf.TensorSpec([None, side, side, 3], tf.uint8, name="pixels")],
             autograph=False,  # there is no control flow on tensors to translate
         )
         def __call__(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-            bottlenecks = network.emit(pixels)
-            logits = tf.matmul(tf.cast(bottlenecks, tf.float64), matrix) + bias
+            emitted = network.emit(pixels)
+            logits = tf.matmul(tf.cast(emitted.bottlenecks, tf.float64), matrix) + bias
             return {
-                "bottlenecks": bottlenecks,
+                "bottlenecks": emitted.bottlenecks,
                 "logits": logits,
                 "probabilities": tf.nn.softmax(logits),
+                "evidence": tf.tensordot(emitted.map, tf.cast(matrix, tf.float32), 1),
             }
 
     module = Retrained()
@@ -211,10 +227,20 @@ def read_head(folder: Path) -> tuple[FloatArray, FloatArray]:
     Raises:
         DataError: The file is missing or broken.
     """
+    arrays = read_arrays(folder, HEAD, ("W", "b"))
+    return arrays["W"], arrays["b"]
+
+
+def read_arrays(folder: Path, name: str, wanted: Sequence[str]) -> dict[str, Array]:
+    """Read arrays of a saved model's file.
+
+    Raises:
+        DataError: The file is missing or broken, or lacks one.
+    """
     try:
-        with np.load(folder / HEAD, allow_pickle=False) as arrays:
-            return arrays["W"], arrays["b"]
-    except (OSError, ValueError, KeyError):
+        with np.load(folder / name, allow_pickle=False) as arrays:
+            return {one: arrays[one] for one in wanted}
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         raise DataError(
-            f"{folder / HEAD}: cannot be read.", "Start the same `retrain run` again to mend it."
+            f"{folder / name}: cannot be read.", "Start the same `retrain run` again to mend it."
         ) from None

@@ -41,17 +41,36 @@ class Precondition:
 
 @dataclass
 class Minimum:
-    """Where a solver ended."""
+    """Where a solver ended, and how it came there.
+
+    Attributes:
+        parameters: The point.
+        trace: (iterations + 1, 2) loss and gradient norm, from the start on.
+        converged: Whether the gradient is as small as was asked for.
+    """
 
     parameters: FloatArray
-    loss: float
-    gradient_norm: float
-    iterations: int
+    trace: FloatArray
     converged: bool
+
+    @property
+    def loss(self) -> float:
+        """At the end."""
+        return float(self.trace[-1, 0])
+
+    @property
+    def gradient_norm(self) -> float:
+        """At the end."""
+        return float(self.trace[-1, 1])
+
+    @property
+    def iterations(self) -> int:
+        """Steps taken."""
+        return len(self.trace) - 1
 
 
 def _ended(standing: Standing, converged: bool) -> Minimum:
-    return Minimum(standing.point, standing.loss, standing.norm, standing.iterations, converged)
+    return Minimum(standing.point, np.array(standing.trace), converged)
 
 
 Solver = Generator[At | Precondition, Any, Minimum]

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,37 +48,46 @@ class Standing:
 
     Attributes:
         point: Where it has come to.
-        loss, gradient: There; no gradient before the first evaluation.
+        gradient: There; None before the first evaluation.
         pairs: Steps, and what they changed of the gradient, that the inverse Hessian is built from.
-        iterations: Done so far.
+        trace: Loss and gradient norm where it began, and after each iteration.
         newton: Newton steps begun; 0 before L-BFGS is done.
         conjugate: Of the Newton step.
         told: The replies that it got since.
     """
 
     point: FloatArray
-    loss: float = 0.0
     gradient: FloatArray | None = None
     pairs: deque[tuple[FloatArray, FloatArray]] = field(default_factory=lambda: deque(maxlen=PAIRS))
-    iterations: int = 0
+    trace: list[tuple[float, float]] = field(default_factory=list)
     newton: int = 0
     conjugate: Conjugate | None = None
     told: list[Reply] = field(default_factory=list)
 
     @property
+    def loss(self) -> float:
+        """Where it has come to; after the first evaluation."""
+        return self.trace[-1][0]
+
+    @property
     def norm(self) -> float:
-        """Of the gradient; infinite before the first evaluation."""
-        return math.inf if self.gradient is None else float(np.linalg.norm(self.gradient))
+        """Of the gradient; after the first evaluation."""
+        return self.trace[-1][1]
+
+    @property
+    def iterations(self) -> int:
+        """Done so far."""
+        return max(0, len(self.trace) - 1)
 
     def begin(self, loss: float, gradient: FloatArray) -> None:
-        """Know loss and gradient where it starts."""
-        self.loss, self.gradient = loss, gradient
+        """Know loss and gradient where it is."""
+        self.gradient = gradient
+        self.trace.append((loss, float(np.linalg.norm(gradient))))
         self.told.clear()
 
     def move(self, point: FloatArray, loss: float, gradient: FloatArray) -> None:
         """Take a step."""
         self.point = point
-        self.iterations += 1
         self.begin(loss, gradient)
 
     def begin_newton(self, gradient: FloatArray) -> Conjugate:
@@ -110,8 +118,8 @@ def standings_to_arrays(standings: Sequence[Standing]) -> dict[str, Array]:
     """Solvers as arrays.
 
     Returns:
-        Of n solvers: `points`, `gradients` (n, size), `losses`, `begun` (whether these two are
-        known), `iterations`, `newton` (n,); `pairs` (all, 2, size) and how many are whose in
+        Of n solvers: `points`, `gradients` (n, size; zero before they are known), `newton` (n,);
+        `traces` (all, 2), `pairs` (all, 2, size), and how many are whose in `trace_counts`,
         `pair_counts` (n,); of those in a Newton step `conjugates` (some, 3, size), `energies`,
         `steps` and in `conjugate_of` whose they are; replies as `told_vectors` (all, size),
         `told_losses` (not a number where there was none) and `told_counts` (n,).
@@ -125,9 +133,8 @@ def standings_to_arrays(standings: Sequence[Standing]) -> dict[str, Array]:
         "gradients": np.array(
             [zeros if one.gradient is None else one.gradient for one in standings]
         ),
-        "losses": np.array([one.loss for one in standings]),
-        "begun": np.array([one.gradient is not None for one in standings]),
-        "iterations": np.array([one.iterations for one in standings]),
+        "traces": np.array([pair for one in standings for pair in one.trace]).reshape(-1, 2),
+        "trace_counts": np.array([len(one.trace) for one in standings]),
         "newton": np.array([one.newton for one in standings]),
         "pairs": _stacked((pair for one in standings for pair in one.pairs), 2, size),
         "pair_counts": np.array([len(one.pairs) for one in standings]),
@@ -153,16 +160,16 @@ def _stacked(groups: Iterable[tuple[FloatArray, ...]], each: int, size: int) -> 
 
 def standings_from_arrays(arrays: Mapping[str, Array]) -> list[Standing]:
     """The solvers that `standings_to_arrays` was given."""
+    traces = _shared_out(arrays["traces"], arrays["trace_counts"])
     pairs = _shared_out(arrays["pairs"], arrays["pair_counts"])
     losses = _shared_out(arrays["told_losses"], arrays["told_counts"])
     vectors = _shared_out(arrays["told_vectors"], arrays["told_counts"])
     standings = [
         Standing(
             point,
-            float(arrays["losses"][place]),
-            arrays["gradients"][place] if arrays["begun"][place] else None,
+            arrays["gradients"][place] if len(traces[place]) else None,
             deque(((step, change) for step, change in pairs[place]), maxlen=PAIRS),
-            int(arrays["iterations"][place]),
+            [(loss, norm) for loss, norm in traces[place].tolist()],
             int(arrays["newton"][place]),
             told=[
                 vector if np.isnan(loss) else (float(loss), vector)

@@ -43,13 +43,7 @@ def train(
         UsageError: Nothing is left to choose L2 by.
         Stopped: Some rank was asked to stop; where the fits stand is kept.
     """
-    development = Development(
-        labels=dataset.labels[dataset.development],
-        validation=dataset.validation,
-        folds=dataset.folds,
-        fold_count=dataset.fold_count,
-        classes=len(dataset.classes),
-    )
+    development = as_development(dataset)
     _require_choosers(development, config)
     kept = keeper.load(FITTED)
     if kept:
@@ -63,6 +57,17 @@ def train(
         world.on_root(lambda: _keep(fitted, keeper))
     _warn(fitted, dataset, config, progress)
     return fitted
+
+
+def as_development(dataset: Dataset) -> Development:
+    """What the fits need to know of the items, apart from their bottlenecks."""
+    return Development(
+        labels=dataset.labels[dataset.development],
+        validation=dataset.validation,
+        folds=dataset.folds,
+        fold_count=dataset.fold_count,
+        classes=len(dataset.classes),
+    )
 
 
 def _keep(fitted: Fitted, keeper: Keeper) -> None:

@@ -73,7 +73,7 @@ def find_neighbours(
     return Found(
         neighbours,
         {
-            "items": len(kept),
+            "kept": len(kept),
             "of": len(items),
             "limit": None if np.isinf(neighbours.limit) else neighbours.limit,
             "k": NEAREST,

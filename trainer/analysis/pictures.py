@@ -12,7 +12,9 @@ from trainer.arrays import ByteArray, Float32Array
 
 LONGER_SIDE = 192
 """Pixels: twice what a page shows, for fine screens."""
-QUALITY = 75
+QUALITIES = (75, 60, 45, 30, 15)
+MOST_BYTES = 10_000
+"""Of a small picture, or the next lower quality is taken: a page holds some hundred."""
 FOR, AGAINST = (29, 111, 184), (224, 122, 31)
 """Blue for the predicted class, orange for the runner-up: told apart by any eye."""
 STRONGEST = 0.75
@@ -57,6 +59,11 @@ def _shaped(pixels: ByteArray, size: tuple[int, int]) -> Image.Image:
 
 
 def _jpeg(image: Image.Image) -> bytes:
-    packed = io.BytesIO()
-    image.save(packed, "JPEG", quality=QUALITY, optimize=True)
-    return packed.getvalue()
+    content = b""
+    for quality in QUALITIES:
+        packed = io.BytesIO()
+        image.save(packed, "JPEG", quality=quality, optimize=True)
+        content = packed.getvalue()
+        if len(content) <= MOST_BYTES:
+            break
+    return content

@@ -7,6 +7,7 @@ it again gives the same bytes.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from trainer.analysis.scores import nothing_learnt
 from trainer.data.manifest import read_csv
 from trainer.errors import DataError, listed
 from trainer.report import tables, wording
+from trainer.report.classes import ClassRow, class_rows, weakest_first
+from trainer.report.found import found, wish_rows
 from trainer.report.verdict import (
     guessing,
     not_pretrained,
@@ -38,6 +41,8 @@ _SECTIONS = {
 }
 """What the template asks for; in a run that did not come so far it is null."""
 
+_AFTER_A_WORD = re.compile(r"[_/](?=\w)")
+
 _FORMATS = ("percent", "interval", "number", "strength", "duration", "count", "shell_word")
 
 
@@ -53,6 +58,7 @@ def write_report(run: RunDir) -> None:
     """
     results = run.read_results()
     values = _overview(results) | _scores(results) | _given(run, results) | _made(run, results)
+    values |= _found(run, results)
     write_text(run.report, _environment().get_template("report.html").render(values))
 
 
@@ -89,7 +95,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {name: getattr(wording, name) for name in _FORMATS}
     environment.globals["nothing"] = wording.NOTHING
-    environment.filters |= {"name": _name, "lines": _lines}
+    environment.filters |= {"name": _name, "lines": _lines, "python_string": ascii}
     return environment
 
 
@@ -102,8 +108,12 @@ def _shown(value: object) -> object:
 
 
 def _name(text: str) -> Markup:
-    """A stranger's name, which cannot turn the reading direction of what stands beside it."""
-    return Markup("<bdi>{}</bdi>").format(wording.visible(text))
+    """A stranger's name, which cannot turn the reading direction of what stands beside it.
+
+    A long one may break behind what parts its words.
+    """
+    shown = str(escape(wording.visible(text)))
+    return Markup("<bdi>" + _AFTER_A_WORD.sub(r"\g<0><wbr>", shown) + "</bdi>")
 
 
 def _quoted_name(text: str) -> str:
@@ -152,7 +162,15 @@ def _scores(results: Results) -> Results:
         "numbered": len(classes) > tables.MOST_NAMED_COLUMNS,
         "large": len(classes) > tables.LARGEST_MATRIX,
         "confusions": [_confusion(source, classes) for source in confused],
+        "class_scores": [(source, _class_rows(source.figures, classes)) for source in confused],
+        "class_count": len(classes),
     }
+
+
+def _class_rows(figures: Results, classes: list[str]) -> tables.Excerpt[ClassRow]:
+    thinning = figures["n_effective"] / figures["n"]
+    rows = class_rows(figures["confusion"], classes, thinning)
+    return tables.excerpt(weakest_first(rows) if len(classes) > tables.LARGEST_MATRIX else rows)
 
 
 def _apart(test: Results | None) -> Results | None:
@@ -167,7 +185,6 @@ def _confusion(source: tables.Source, classes: list[str]) -> Results:
         "source": source,
         "rows": rows,
         "pairs": tables.excerpt(tables.confused_pairs(rows), tables.MOST_PAIRS),
-        "hardest": tables.excerpt(tables.hardest_first(rows)),
     }
 
 
@@ -199,6 +216,23 @@ def _made(run: RunDir, results: Results) -> Results:
         "to_label": to_label(results),
         "files": {path.name: _text(path) for path in (run.config, run.environment)},
         "run_name": run.path.resolve().name,
+    }
+
+
+def _found(run: RunDir, results: Results) -> Results:
+    """What analysis.json and the gallery add, and the wishes of people who let it abstain."""
+    values = found(run, results)
+    abstaining = values["abstaining"] or {"wishes": [], "classes": []}
+    scored = (results.get("cross_validation") or results.get("test")) or {}
+    classes = (results.get("data") or {}).get("classes") or []
+    return values | {
+        "ece": None if scored.get("ece") is None else (scored["ece"], scored["ece_expected"]),
+        "wishes": wish_rows(abstaining["wishes"], "accuracy", "coverage"),
+        "class_wishes": [
+            (label, wish_rows(one["wishes"], "precision", "recall"))
+            for label, one in zip(classes, abstaining.get("classes", []), strict=False)
+            if one["wishes"]
+        ],
     }
 
 

@@ -193,12 +193,6 @@ def confused_pairs(rows: list[TruthRow]) -> list[Pair]:
     return sorted(pairs, key=lambda pair: -pair.count)
 
 
-def hardest_first(rows: list[TruthRow]) -> list[TruthRow]:
-    """Classes by recall, the lowest first; those without items are left out."""
-    with_items = [row for row in rows if row.total]
-    return sorted(with_items, key=lambda row: row.right / row.total)
-
-
 @dataclass(frozen=True)
 class Copy:
     """A file with the content of another one of its class."""

@@ -19,7 +19,7 @@ from trainer.world.stopping import leave
 
 SECTIONS = {
     "Train": ("run", "check", "demo", "predict"),
-    "Read": ("report",),
+    "Read": ("report", "gather"),
     "Set up": ("doctor", "fetch", "cache"),
 }
 INTERRUPTED = 130
@@ -156,6 +156,29 @@ def report(run_directory: Path) -> int:
     directory = RunDir(run_directory)
     redraw(directory)
     click.echo(directory.report)
+    return DONE
+
+
+@retrain.command()
+@click.argument(
+    "places", nargs=-1, required=True, metavar="RUN...|DIR", type=click.Path(path_type=Path)
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to write them into.")
+def gather(places: Sequence[Path], out: Path | None) -> int:
+    """Put many runs on one page and in one CSV.
+
+    Writes index.html and runs.csv: into DIR where one is named alone, else into the current folder.
+    Runs on the same images are ranked by cross-validated log loss; the test accuracy is shown for
+    the best alone. It may be called while jobs are running.
+
+    \b
+    retrain gather runs
+    retrain gather runs/pools runs/pools-2 --out summary
+    """
+    from trainer.report.gather import gather as put_together
+
+    for line in put_together(places, out).lines():
+        click.echo(line)
     return DONE
 
 

@@ -19,7 +19,7 @@ from trainer.world.stopping import leave
 
 SECTIONS = {
     "Train": ("run", "check", "demo", "predict"),
-    "Read": ("report", "gather"),
+    "Read": ("report", "gather", "compare"),
     "Set up": ("doctor", "fetch", "cache"),
 }
 INTERRUPTED = 130
@@ -177,9 +177,48 @@ def gather(places: Sequence[Path], out: Path | None) -> int:
     """
     from trainer.report.gather import gather as put_together
 
-    for line in put_together(places, out).lines():
-        click.echo(line)
+    _write(*(f"{line}\n" for line in put_together(places, out).lines()))
     return DONE
+
+
+@retrain.command()
+@click.argument("first", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("second", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--csv", "form", flag_value="csv", help="The images that changed sides, as CSV.")
+@click.option("--json", "form", flag_value="json", help="All of it as JSON.")
+@click.option("--html", "page", type=click.Path(path_type=Path), help="Also write it as a page.")
+def compare(first: Path, second: Path, form: str | None, page: Path | None) -> int:
+    """Tell which of two finished runs is better on the same images.
+
+    Images are matched by content. Says whether chance alone explains the difference, and lists the
+    images that one run has right and the other wrong.
+
+    \b
+    retrain compare runs/pools runs/pools-2
+    retrain compare runs/pools runs/pools-2 --csv > changed.csv
+    """
+    from trainer.report import compare_words
+    from trainer.report.compare import compare as set_side_by_side
+    from trainer.report.wording import visible
+
+    comparison = set_side_by_side(first, second)
+    if page:
+        compare_words.write_page(page, comparison)
+    if form == "csv":
+        _write(*compare_words.as_csv(comparison))
+    elif form == "json":
+        _write(compare_words.as_json(comparison))
+    else:
+        _write(compare_words.as_text(comparison))
+        _write(*[f"\nPage  {visible(str(page))}\n"] if page else [])
+    return DONE
+
+
+def _write(*texts: str) -> None:
+    """Write to standard output, whatever letters it can hold."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    for text in texts:
+        click.echo(text, nl=False)
 
 
 @retrain.command()

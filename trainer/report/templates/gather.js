@@ -21,7 +21,9 @@
     const up = head.getAttribute("aria-sort") !== "ascending";
     const keyed = Array.from(table.tBodies[0].rows, (row) => [key(row, head.cellIndex), row]);
     keyed.sort((a, b) => compare(a[0], b[0], up ? 1 : -1));
-    table.tBodies[0].append(...keyed.map((pair) => pair[1]));
+    const rows = document.createDocumentFragment();
+    for (const pair of keyed) rows.append(pair[1]);
+    table.tBodies[0].append(rows);
     for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");
     head.setAttribute("aria-sort", up ? "ascending" : "descending");
   }

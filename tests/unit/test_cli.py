@@ -23,6 +23,7 @@ from PIL import Image
 from trainer import start as starting
 from trainer.cli import main
 from trainer.config import Config
+from trainer.data.manifest import write_csv
 from trainer.errors import DATA, DONE, FAILED, STOPPED, USAGE, RetrainError
 from trainer.head.export import About, save_model
 from trainer.report import page
@@ -146,7 +147,9 @@ def test_help_groups_the_commands_and_shows_them_whole(words: list[str], retrain
     assert "..." not in answer.out[places[0] :]
 
 
-@pytest.mark.parametrize("command", "run check demo predict report doctor fetch".split())
+@pytest.mark.parametrize(
+    "command", "run check demo predict report gather compare doctor fetch".split()
+)
 def test_each_command_has_help_and_stands_in_the_overview(command: str, retrain: Retrain) -> None:
     assert f"\n  {command} " in retrain("--help").out
     assert retrain(command, "--help").out.startswith(f"Usage: retrain {command}")
@@ -518,6 +521,67 @@ def test_report_of_a_damaged_run_is_refused(reported: RunDir, retrain: Retrain) 
     write_text(reported.config, "name: b\n")
     assert_mistake(retrain("report", "runs/a"), DATA, "since the run was finished: config.yaml")
     assert reported.report.read_text() == "as it was"
+
+
+# Gather and compare
+
+
+@pytest.fixture
+def predicted(reported: RunDir) -> RunDir:
+    """A finished run that was scored on two images, one of which it has wrong."""
+    header = "path sha256 group label source fold l2 predicted".split()
+    rows = [
+        (f"{n}.jpg", f"c{n}", "", "\u202eé", "test", "", 1, w)
+        for n, w in (("1", "\u202eé"), ("2", "b"))
+    ]
+    write_csv(reported.predictions, header, rows)
+    reported.write_complete(reported.read_results())
+    return reported
+
+
+def test_gather_tells_what_it_found_and_where_it_stands(
+    predicted: RunDir, retrain: Retrain
+) -> None:
+    assert retrain("gather", "runs") == (
+        DONE,
+        "Runs    1: 1 complete\nPage    runs/index.html\nTable   runs/runs.csv\n",
+        "",
+    )
+    assert retrain("gather", "runs/a", "--out", "b").out.endswith("Table   b/runs.csv\n")
+
+
+@pytest.mark.parametrize("words", [["gone"], ["runs", "gone"], ["runs/a/stages"]])
+def test_gather_names_the_word_that_is_no_run(
+    words: list[str], predicted: RunDir, retrain: Retrain
+) -> None:
+    assert_mistake(retrain("gather", *words), USAGE, f"{words[-1]}: no run directory")
+    assert not Path("index.html").exists()
+
+
+def test_gather_where_nothing_can_be_written_says_so(predicted: RunDir, retrain: Retrain) -> None:
+    Path("runs/index.html").write_text("mine")
+    assert_mistake(retrain("gather", "runs"), USAGE, "runs/index.html: cannot be written, or was")
+    answer = retrain("gather", "runs", "--out", "runs/index.html/b")
+    assert_mistake(answer, USAGE, "--out runs/index.html/b: cannot be written")
+
+
+def test_compare_begins_with_the_verdict(predicted: RunDir, retrain: Retrain) -> None:
+    answer = retrain("compare", "runs/a", "runs/a", "--html", "page.html")
+    assert answer.code == DONE
+    assert answer.out.startswith("A and B are right on the same 1 of 2 test images")
+    assert answer.out.endswith("\n\nPage  page.html\n")
+    assert "Two runs compared" in Path("page.html").read_text()
+
+
+def test_compare_writes_csv_and_json(predicted: RunDir, retrain: Retrain) -> None:
+    assert retrain("compare", "runs/a", "runs/a", "--csv").out.startswith("source,right,path_a,")
+    assert json.loads(retrain("compare", "runs/a", "runs/a", "--json").out)["test"]["n"] == 2
+
+
+def test_compare_names_the_run_that_has_not_ended(predicted: RunDir, retrain: Retrain) -> None:
+    results = predicted.read_results()
+    write_text(predicted.results, json.dumps(results | {"status": "stopped"}))
+    assert_mistake(retrain("compare", "runs/a", "runs/a"), USAGE, "runs/a: not finished: stopped")
 
 
 # Predict: how the answers are written

@@ -28,7 +28,7 @@ from trainer.report.runs import (
 )
 from trainer.report.values import bounds, class_names, number
 from trainer.report.wording import count, interval, percent, visible
-from trainer.rundir import STATUSES, RunDir, make_folder, write_text
+from trainer.rundir import STATUSES, RunDir, write_text
 
 PAGE, TABLE = "index.html", "runs.csv"
 MOST_SETTINGS = 30
@@ -74,7 +74,7 @@ def gather(words: Sequence[Path], out: Path | None) -> Gathered:
     found = _find(words)
     alone = words[0] if len(words) == 1 and not is_run(words[0]) else Path()
     place = out or alone
-    make_folder(place)
+    _make(place)
     page, table = place / PAGE, place / TABLE
     _require_ours(page, table)
     reader = Reader()
@@ -107,6 +107,16 @@ def _refuse(word: Path) -> NoReturn:
         f"{word}: no run directory{below or ': results.json is not there'}.",
         "Give the folder that `retrain run` named at its end, or one that holds such folders.",
     )
+
+
+def _make(place: Path) -> None:
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"--out {place}: cannot be written: {error.strerror}.",
+            "Give another folder with --out.",
+        ) from None
 
 
 def _require_ours(page: Path, table: Path) -> None:

@@ -19,7 +19,7 @@ from trainer.report.gather_columns import FIRST_CELLS, columns, csv_header, csv_
 from trainer.report.pages import draw, link_to
 from trainer.report.ranking import Group, Placed, accuracy, ranked
 from trainer.report.runs import (
-    DAMAGED,
+    UNREADABLE,
     FoundRun,
     Reader,
     differing,
@@ -140,7 +140,7 @@ def _require_ours(page: Path, table: Path) -> None:
 def _statuses(rows: Sequence[Placed]) -> str:
     """How many runs have which status, in words."""
     counted = Counter(row.run.status for row in rows)
-    return ", ".join(f"{counted[s]:,} {s}" for s in (*STATUSES, DAMAGED) if counted[s])
+    return ", ".join(f"{counted[s]:,} {s}" for s in (*STATUSES, UNREADABLE) if counted[s])
 
 
 def _told(group: Group) -> tuple[str, str]:

@@ -112,7 +112,7 @@ _COLUMNS = [
     Column("Watch", "", _watch, is_number=False),
     Column("Time", "", _time),
     Column("GPU hours", "", _gpu_hours),
-    Column("Finished", "UTC", _finished, is_number=False),
+    Column("Finished", "UTC", _finished),
 ]
 
 

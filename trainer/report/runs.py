@@ -23,7 +23,7 @@ from trainer.rundir import RunDir
 
 Setting = str | int | float
 
-DAMAGED = "damaged"
+UNREADABLE = "unreadable"
 """What stands for the status of a run whose results cannot be read."""
 
 _SAYS_NOTHING = ("name", "run.cache", "run.stall_timeout")
@@ -58,7 +58,7 @@ class FoundRun:
     folder: Path
     """As it was named, or found below a named folder."""
     status: str
-    """As in `results.json`, or `damaged`."""
+    """As in `results.json`, or `unreadable`."""
     problem: str = ""
     """What is wrong with its files, in a few words; empty where nothing is."""
     results: Tree = field(default_factory=dict)
@@ -129,9 +129,9 @@ class Reader:
             return None
         except DataError as error:
             problem = error.message.removeprefix(f"{run.results}: ")
-            return FoundRun(folder, DAMAGED, writable(problem[:_LONGEST_PROBLEM]))
+            return FoundRun(folder, UNREADABLE, writable(problem[:_LONGEST_PROBLEM]))
         except RecursionError:
-            return FoundRun(folder, DAMAGED, "cannot be read: nested too deeply.")
+            return FoundRun(folder, UNREADABLE, "cannot be read: nested too deeply.")
         items = self._read_items(run)
         lost = results["status"] == "complete" and items is None
         return FoundRun(

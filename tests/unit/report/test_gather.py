@@ -220,7 +220,7 @@ def test_results_that_cannot_be_read_are_a_row_that_says_so(
     runs("good", 0.3)
     runs("bad").results.write_bytes(content)
     gathered = made()
-    assert gathered.column("status") == {"good": "complete", "bad": "damaged"}
+    assert gathered.column("status") == {"good": "complete", "bad": "unreadable"}
     assert problem in gathered.column("problem")["bad"]
     assert problem in gathered.page.text
 

@@ -7,6 +7,7 @@ longer say how good the chosen one is.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ def _placed(runs: list[FoundRun], items: Items | None) -> list[Placed]:
     can_rank = items is not None and losses[0] < _NEVER
     rows = []
     for place, (run, loss) in enumerate(zip(order, losses, strict=True)):
-        rank = losses.index(loss) + 1 if can_rank and loss < _NEVER else None
+        rank = bisect_left(losses, loss) + 1 if can_rank and loss < _NEVER else None
         # Without a ranking, a run that is the only one to have finished was not chosen either.
         best = place == 0 if can_rank else finished == [run]
         rows.append(Placed(run, rank, items is not None and best))

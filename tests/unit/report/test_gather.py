@@ -151,7 +151,7 @@ def test_test_accuracy_is_shown_for_the_best_alone(runs: Runs, made: Make) -> No
     assert gathered.column("test_shared_by") == {"b": "2", "a": ""}
     assert "87.5%" in gathered.source
     assert "84.6%" not in gathered.source  # the other one's
-    assert "2 runs were scored on this test set" in gathered.page.text
+    assert "2 runs of those gathered here were scored on this test set" in gathered.page.text
 
 
 def test_runs_on_other_items_are_ranked_apart(runs: Runs, made: Make) -> None:

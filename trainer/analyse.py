@@ -13,7 +13,7 @@ from trainer.analysis.evaluate import Evaluation
 from trainer.analysis.find_neighbours import Found, find_neighbours, numbered
 from trainer.analysis.gallery import Pictures, make_pictures
 from trainer.analysis.learning_curve import learning_curve
-from trainer.analysis.neighbours import Neighbours
+from trainer.analysis.neighbours import Near, Neighbours
 from trainer.analysis.shown import Chosen
 from trainer.arrays import Float32Array
 from trainer.config import Config
@@ -127,7 +127,7 @@ class Analysis:
 
     def _near(
         self, neighbours: Neighbours, answers: Answers, chosen: Chosen
-    ) -> dict[int, list[tuple[Any, int, float]]]:
+    ) -> dict[int, list[Near]]:
         """The nearest items of every row that is shown; the same on every rank."""
         rows = chosen.rows()
         if not rows:
@@ -139,16 +139,13 @@ class Analysis:
                 entries.barred(answers, rows, self._dataset, neighbours),
             )
         )
-        return {row: entries.near_of(nearest, neighbours, place) for place, row in enumerate(rows)}
+        return {row: neighbours.near(nearest, place) for place, row in enumerate(rows)}
 
-    def _pictures(
-        self, chosen: Chosen, answers: Answers, near: dict[int, list[tuple[Any, int, float]]]
-    ) -> Pictures:
+    def _pictures(self, chosen: Chosen, answers: Answers, near: dict[int, list[Near]]) -> Pictures:
         network = self._features.network
         if network is None or not self._config.report.images:
             return {}
-        files = {row: [one for one, _, _ in found] for row, found in near.items()}
-        wanted = entries.wanted_pictures(chosen, answers, self._dataset, self._fitted, files)
+        wanted = entries.wanted_pictures(chosen, answers, self._dataset, self._fitted, near)
         batch = batch_size(self._config.backbone, network.device)
         return make_pictures(wanted, self._plan, network, batch, self._world, self._progress)
 
@@ -158,7 +155,7 @@ class Analysis:
         curve: dict[str, Any] | None,
         answers: Answers,
         chosen: Chosen,
-        near: dict[int, list[tuple[Any, int, float]]],
+        near: dict[int, list[Near]],
         pictures: Pictures,
     ) -> None:
         """Write all files; on rank 0."""

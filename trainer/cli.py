@@ -120,8 +120,20 @@ def check(config: str, overrides: Sequence[str], quick: bool) -> int:
 @click.option(
     "--min-confidence", type=click.FloatRange(0, 1), default=0.0, help="Below it, say unsure."
 )
+@click.option(
+    "--report",
+    "page",
+    metavar="FILE.html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also a page: each picture, where its evidence lies, what it looks like.",
+)
 def predict(
-    run_directory: Path, images: Sequence[str], form: str | None, top: int, min_confidence: float
+    run_directory: Path,
+    images: Sequence[str],
+    form: str | None,
+    top: int,
+    min_confidence: float,
+    page: Path | None,
 ) -> int:
     """Label new images with a finished run; folders are walked.
 
@@ -129,7 +141,7 @@ def predict(
     """
     from trainer.labels import label_files
 
-    return label_files(run_directory, images, form or "text", top, min_confidence)
+    return label_files(run_directory, images, form or "text", top, min_confidence, page)
 
 
 @retrain.command()

@@ -7,10 +7,15 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from trainer.arrays import Float32Array, FloatArray
+from trainer.analysis.heatmaps import evidence_of, two_likeliest
+from trainer.analysis.neighbours import ARRAYS, Near, Neighbours
+from trainer.analysis.pictures import heat_map, small_size, thumbnail
+from trainer.arrays import Array, Float32Array, FloatArray
 from trainer.data.images import NOT_REGULAR, SourceFile, Unreadable, hidden
 from trainer.data.place import Place, patiently
 from trainer.data.retrain_py import parse_bottleneck
@@ -19,11 +24,26 @@ from trainer.features.backbone import set_up_tensorflow
 from trainer.features.backbones import NETWORKS
 from trainer.features.pipeline import Decoder, Outcome
 from trainer.features.preprocess import Decoded
-from trainer.head.export import About, read_about, read_head, require_undamaged
+from trainer.head.export import (
+    NEIGHBOURS,
+    About,
+    read_about,
+    read_arrays,
+    read_head,
+    require_undamaged,
+)
 from trainer.head.train import score_items
 from trainer.rundir import RunDir
 from trainer.world import launch
 from trainer.world.devices import own_device
+
+
+@dataclass(frozen=True)
+class Look:
+    """A picture and where its evidence lies, as small JPEG files."""
+
+    picture: bytes
+    heat_map: bytes | None
 
 
 @dataclass(frozen=True)
@@ -34,15 +54,41 @@ class Prediction:
         path: As given, or as found below a given folder.
         probabilities: (classes,), or None where the file could not be read.
         error: Why it could not; empty where it could.
+        unfamiliar: Whether it is unlike all that the head was fitted on; None where nobody knows.
+        near: What it looks like: fitted items, the nearest first.
+        look: For a page; None where it was not asked for.
     """
 
     path: str
     probabilities: FloatArray | None
     error: str = ""
+    unfamiliar: bool | None = None
+    near: Sequence[Near] = ()
+    look: Look | None = None
+
+    def named(self, classes: list[str], min_confidence: float) -> str:
+        """The predicted class; empty where nothing was read or nothing is sure enough."""
+        if self.probabilities is None or self.probabilities.max() < min_confidence:
+            return ""
+        return classes[int(self.probabilities.argmax())]
+
+    def likeliest(self, top: int) -> list[int]:
+        """Numbers of the likeliest classes, of a file that was read."""
+        assert self.probabilities is not None
+        order: list[int] = np.argsort(-self.probabilities, kind="stable")[:top].tolist()
+        return order
 
 
-Label = Callable[[Sequence[str]], Iterator[FloatArray | str]]
-"""From files to probabilities, in order, or the reason why one cannot be read."""
+class Answer(NamedTuple):
+    """What a file came to, before it is compared with others."""
+
+    probabilities: FloatArray
+    bottleneck: Float32Array
+    look: Look | None = None
+
+
+Label = Callable[[Sequence[str], bool], Iterator[Answer | str]]
+"""From files to answers, in order, or the reason why one cannot be read; with looks or without."""
 
 
 class Model:
@@ -63,19 +109,30 @@ class Model:
         require_undamaged(run.model)
         self.about: About = read_about(run.model)
         self._folder = run.model
+        self._neighbours = _read_neighbours(run.model)
         self._label: Label = self._images() if self.about.backbone else self._texts()
 
-    def label(self, paths: Sequence[str]) -> Iterator[Prediction]:
+    def label(self, paths: Sequence[str], looks: bool = False) -> Iterator[Prediction]:
         """Label files, in order, a batch at a time.
 
         Args:
             paths: Files; a file that cannot be read gets a row with its error.
+            looks: Whether small pictures are wanted too.
         """
-        for path, answer in zip(paths, self._label(paths), strict=True):
+        for path, answer in zip(paths, self._label(paths, looks), strict=True):
             if isinstance(answer, str):
                 yield Prediction(path, None, answer)
             else:
-                yield Prediction(path, answer)
+                unfamiliar, near = self._compare(answer.bottleneck)
+                yield Prediction(path, answer.probabilities, "", unfamiliar, near, answer.look)
+
+    def _compare(self, bottleneck: Float32Array) -> tuple[bool | None, list[Near]]:
+        """Whether it is unlike all fitted items, and what is nearest."""
+        known = self._neighbours
+        if known is None:
+            return None, []
+        near = known.near(known.nearest(bottleneck[None]), 0)
+        return bool(near and near[0].distance > known.limit), near
 
     def _images(self) -> Label:
         launch.prepare_process()
@@ -84,8 +141,9 @@ class Model:
 
         size, side = self.about.batch_size, NETWORKS[self.about.backbone].side
         network = tf.saved_model.load(str(self._folder)).signatures["serving_default"]
+        _, bias = read_head(self._folder)
 
-        def label(paths: Sequence[str]) -> Iterator[FloatArray | str]:
+        def label(paths: Sequence[str], looks: bool) -> Iterator[Answer | str]:
             with Decoder(place, side, len(launch.given_cores())) as decoder:
                 for first in range(0, len(paths), size):
                     decoded = decode_files(paths[first : first + size], decoder)
@@ -93,25 +151,47 @@ class Model:
                     for number, picture in enumerate(decoded):
                         if isinstance(picture, Decoded):
                             padded[number] = picture.pixels
-                    rows = network(pixels=tf.constant(padded))["probabilities"].numpy()
-                    for picture, row in zip(decoded, rows, strict=False):
-                        yield row if isinstance(picture, Decoded) else picture
+                    given = network(pixels=tf.constant(padded))
+                    rows = {name: tensor.numpy() for name, tensor in given.items()}
+                    for number, picture in enumerate(decoded):
+                        if isinstance(picture, Decoded):
+                            row = {name: values[number] for name, values in rows.items()}
+                            look = _look(picture, row, bias) if looks else None
+                            yield Answer(row["probabilities"], row["bottlenecks"], look)
+                        else:
+                            yield picture
 
         return label
 
     def _texts(self) -> Label:
         head = read_head(self._folder)
 
-        def label(paths: Sequence[str]) -> Iterator[FloatArray | str]:
+        def label(paths: Sequence[str], _: bool) -> Iterator[Answer | str]:
             for path in paths:
                 try:
                     row = _bottleneck(path, self.about.features)
                 except Unreadable as error:
                     yield error.reason
                 else:
-                    yield score_items(head, row[None])[0]
+                    yield Answer(score_items(head, row[None])[0], row)
 
         return label
+
+
+def _read_neighbours(folder: Path) -> Neighbours | None:
+    """The items that the model keeps; one that an earlier version saved keeps none."""
+    if not (folder / NEIGHBOURS).exists():
+        return None
+    return Neighbours.from_arrays(read_arrays(folder, NEIGHBOURS, ARRAYS))
+
+
+def _look(picture: Decoded, row: dict[str, Array], bias: FloatArray) -> Look:
+    size = small_size(*picture.size)
+    classes = two_likeliest(row["probabilities"])
+    shown = None
+    if "evidence" in row:  # not in a model that an earlier version saved
+        shown = heat_map(picture.pixels, size, evidence_of(row["evidence"], bias, *classes))
+    return Look(thumbnail(picture.pixels, size), shown)
 
 
 def place(file: SourceFile) -> Place:

@@ -12,7 +12,7 @@ import numpy as np
 from trainer.analysis.evaluate import Predictions
 from trainer.analysis.gallery import Wanted
 from trainer.analysis.heatmaps import two_likeliest
-from trainer.analysis.neighbours import Nearest, Neighbours
+from trainer.analysis.neighbours import Near, Neighbours
 from trainer.analysis.shown import (
     MOST_BEFORE_AFTER,
     MOST_OF_A_CLASS,
@@ -30,7 +30,6 @@ from trainer.data.duplicates import Item
 from trainer.head.fitted import Fitted
 
 SHOWN_CLASSES = 3
-SHOWN_NEIGHBOURS = 3
 
 
 @dataclass
@@ -101,7 +100,7 @@ def wanted_pictures(
     answers: Answers,
     dataset: Dataset,
     fitted: Fitted,
-    near: dict[int, list[Wanted]],
+    near: dict[int, list[Near]],
 ) -> list[Wanted]:
     """The pictures to make: those with heat maps first, each file once."""
     found: dict[bytes, Wanted] = {}
@@ -112,7 +111,7 @@ def wanted_pictures(
         found[item.digest] = Wanted(
             item.path, item.digest, head, two_likeliest(answers.probabilities[row])
         )
-    others = [one for row in chosen.rows() for one in near[row]]
+    others = [Wanted(one.path, one.digest) for row in chosen.rows() for one in near[row]]
     others += [plain(dataset.gathered.items[place]) for place in chosen.sheet]
     for one in others:
         found.setdefault(one.digest, one)
@@ -137,21 +136,11 @@ def barred(
     return same
 
 
-def near_of(nearest: Nearest, neighbours: Neighbours, row: int) -> list[tuple[Wanted, int, float]]:
-    """The nearest kept items of one row: file, class number, distance."""
-    found: list[tuple[Wanted, int, float]] = []
-    for place, distance in zip(nearest.items[row], nearest.distances[row], strict=True):
-        if np.isfinite(distance) and len(found) < SHOWN_NEIGHBOURS:
-            one = Wanted(neighbours.paths[place], neighbours.digests[place])
-            found.append((one, int(neighbours.labels[place]), float(distance)))
-    return found
-
-
 def entry(
     answers: Answers,
     row: int,
     dataset: Dataset,
-    near: list[tuple[Wanted, int, float]],
+    near: list[Near],
     limit: float,
     names: set[str],
 ) -> dict[str, Any]:
@@ -177,15 +166,15 @@ def entry(
         ],
         "picture": _if_there(file.picture, names),
         "heat_map": _if_there(file.heat_map, names),
-        "unfamiliar": bool(near and near[0][2] > limit),
+        "unfamiliar": bool(near and near[0].distance > limit),
         "neighbours": [
             {
                 "path": one.path,
-                "label": classes[number],
-                "distance": distance,
-                "picture": _if_there(one.picture, names),
+                "label": classes[one.label],
+                "distance": one.distance,
+                "picture": _if_there(Wanted(one.path, one.digest).picture, names),
             }
-            for one, number, distance in near
+            for one in near
         ],
     }
 

@@ -38,6 +38,19 @@ def evidence(
     """
     weights, bias = head
     difference = (weights[:, predicted] - weights[:, runner_up]).astype(np.float32)
-    offset = np.float32(bias[predicted] - bias[runner_up])
-    found: Float32Array = cells @ difference + (offset if np.isfinite(offset) else 0)
+    found: Float32Array = cells @ difference + _offset(bias, predicted, runner_up)
     return found
+
+
+def evidence_of(
+    by_class: Float32Array, bias: FloatArray, predicted: int, runner_up: int
+) -> Float32Array:
+    """The same from what a saved model gives: (height, width, classes) without the biases."""
+    difference = by_class[..., predicted] - by_class[..., runner_up]
+    found: Float32Array = difference + _offset(bias, predicted, runner_up)
+    return found
+
+
+def _offset(bias: FloatArray, predicted: int, runner_up: int) -> np.float32:
+    offset = np.float32(bias[predicted] - bias[runner_up])
+    return offset if np.isfinite(offset) else np.float32(0)

@@ -23,6 +23,8 @@ NEAREST = 10
 UNFAMILIAR = 0.99
 """The share of the kept items that have some other item nearer than the limit."""
 LARGEST = 127
+SHOWN = 3
+"""Neighbours that are told of."""
 BLOCK = 128
 """Rows compared at a time: those of the fits, so that no rank count changes a bit."""
 
@@ -48,6 +50,21 @@ class Space(NamedTuple):
         largest = np.abs(directions).max(axis=1, keepdims=True, initial=1e-30)
         table: Array = np.rint(directions * (LARGEST / largest)).astype(np.int8)
         return table
+
+
+class Near(NamedTuple):
+    """A kept item near to another one."""
+
+    path: str
+    digest: bytes
+    label: int
+    """Class number."""
+    distance: float
+    """1 - cosine."""
+
+
+ARRAYS = tuple("mean deviation table labels path_bytes path_ends sha256 total limit".split())
+"""Names in a file."""
 
 
 def most_kept(features: int, words: int) -> int:
@@ -110,6 +127,15 @@ class Neighbours:
             if barred is not None:
                 distances[barred[block]] = np.inf
             found.put(block, distances)
+        return found
+
+    def near(self, nearest: Nearest, row: int) -> list[Near]:
+        """What is told of one row: its three nearest, or fewer."""
+        found: list[Near] = []
+        for place, distance in zip(nearest.items[row], nearest.distances[row], strict=True):
+            if np.isfinite(distance) and len(found) < SHOWN:
+                label = int(self.labels[place])
+                found.append(Near(self.paths[place], self.digests[place], label, float(distance)))
         return found
 
     def to_arrays(self) -> dict[str, Array]:

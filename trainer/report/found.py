@@ -8,7 +8,7 @@ from typing import Any
 
 from trainer.data.manifest import read_csv
 from trainer.report import charts, tables
-from trainer.report.embedded import Embedded
+from trainer.report.embedded import Embedded, from_gallery
 from trainer.report.wording import count, percent
 from trainer.rundir import RunDir
 
@@ -27,6 +27,19 @@ SOURCES = {"oof": "cross-validation", "test": "test set"}
 MOST_SUSPECTS = 20
 
 
+class Gallery:
+    """A run's pictures on its page."""
+
+    def __init__(self, run: RunDir) -> None:
+        """Name the folder; nothing is read yet."""
+        self._folder = run.gallery
+        self._embedded = Embedded()
+
+    def uri(self, name: str | None) -> str | None:
+        """A picture by its name; None where there is none, or no more room."""
+        return self._embedded.encoded(from_gallery(self._folder, name))
+
+
 def read_analysis(run: RunDir) -> Figures:
     """analysis.json; what a run that did not come so far found out is nothing."""
     try:
@@ -43,7 +56,7 @@ def found(run: RunDir, results: Figures) -> Figures:
         run: A run directory.
         results: Its results.json.
     """
-    analysis, pictures = read_analysis(run), Embedded(run.gallery)
+    analysis, pictures = read_analysis(run), Gallery(run)
     shown = analysis["shown"]
     return {
         "before_after": [_card(entry, pictures) for entry in shown["before_after"]],
@@ -74,7 +87,7 @@ def _charts(analysis: Figures, results: Figures) -> Figures:
     }
 
 
-def _card(entry: Figures, pictures: Embedded) -> Figures:
+def _card(entry: Figures, pictures: Gallery) -> Figures:
     """An entry with its pictures in it."""
     neighbours = [near | {"picture": pictures.uri(near["picture"])} for near in entry["neighbours"]]
     return entry | {
@@ -85,7 +98,7 @@ def _card(entry: Figures, pictures: Embedded) -> Figures:
     }
 
 
-def _sheet(entries: list[Figures], pictures: Embedded) -> list[tuple[str, list[Figures]]]:
+def _sheet(entries: list[Figures], pictures: Gallery) -> list[tuple[str, list[Figures]]]:
     """The contact sheet by class."""
     by_class: dict[str, list[Figures]] = {}
     for entry in entries:

@@ -7,12 +7,10 @@ it again gives the same bytes.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from trainer.analysis.scores import nothing_learnt
 from trainer.data.manifest import read_csv
@@ -20,6 +18,7 @@ from trainer.errors import DataError, listed
 from trainer.report import tables, wording
 from trainer.report.classes import ClassRow, class_rows, weakest_first
 from trainer.report.found import found, wish_rows
+from trainer.report.pages import draw, quoted_name
 from trainer.report.verdict import (
     guessing,
     not_pretrained,
@@ -41,10 +40,6 @@ _SECTIONS = {
 }
 """What the template asks for; in a run that did not come so far it is null."""
 
-_AFTER_A_WORD = re.compile(r"[_/](?=\w)")
-
-_FORMATS = ("percent", "interval", "number", "strength", "duration", "count", "shell_word")
-
 
 def write_report(run: RunDir) -> None:
     """Draw `report.html`, whatever came of the run.
@@ -59,7 +54,7 @@ def write_report(run: RunDir) -> None:
     results = run.read_results()
     values = _overview(results) | _scores(results) | _given(run, results) | _made(run, results)
     values |= _found(run, results)
-    write_text(run.report, _environment().get_template("report.html").render(values))
+    write_text(run.report, draw("report.html", values))
 
 
 def redraw(run: RunDir) -> None:
@@ -83,48 +78,6 @@ def redraw(run: RunDir) -> None:
         run.write_complete(results)
 
 
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("trainer.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {name: getattr(wording, name) for name in _FORMATS}
-    environment.globals["nothing"] = wording.NOTHING
-    environment.filters |= {"name": _name, "lines": _lines, "python_string": ascii}
-    return environment
-
-
-def _shown(value: object) -> object:
-    """What stands on the page for a value: nothing unseen, and nothing that UTF-8 cannot hold."""
-    if value is None:
-        return wording.NOTHING
-    plain = isinstance(value, str) and not isinstance(value, Markup)
-    return wording.visible(str(value)) if plain else value
-
-
-def _name(text: str) -> Markup:
-    """A stranger's name, which cannot turn the reading direction of what stands beside it.
-
-    A long one may break behind what parts its words.
-    """
-    shown = str(escape(wording.visible(text)))
-    return Markup("<bdi>" + _AFTER_A_WORD.sub(r"\g<0><wbr>", shown) + "</bdi>")
-
-
-def _quoted_name(text: str) -> str:
-    return f'"{_name(text)}"'
-
-
-def _lines(text: str) -> Markup:
-    """A file's text with its line ends."""
-    return Markup("\n").join(escape(wording.visible(line)) for line in text.split("\n"))
-
-
 def _overview(results: Results) -> Results:
     headline = results.get("headline")
     classes = (results.get("data") or {}).get("classes") or []
@@ -135,7 +88,7 @@ def _overview(results: Results) -> Results:
         "status": results["status"],
         "unfinished": unfinished(results),
         # The sentence is our own words and numbers; the one name in it comes escaped.
-        "verdict": Markup(verdict(results, _quoted_name)),
+        "verdict": Markup(verdict(results, quoted_name)),
         "headline": headline and _scale(headline, len(classes)),
         "limits": [text[0].upper() + text[1:] for text in limits if text],
     }

@@ -1,19 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pages over several runs: the report's look, and scripts that a policy allows by their hash."""
+"""What every page has in common: filters, one kind of escaping, scripts allowed by their hash."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import os
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from markupsafe import Markup
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
-# One set of filters and one kind of escaping for every page.
-from trainer.report.page import _environment as environment
+from trainer.report import wording
+
+_FORMATS = ("percent", "interval", "number", "strength", "duration", "count", "shell_word")
+
+_AFTER_A_WORD = re.compile(r"[_/](?=\w)")
 
 
 def draw(template: str, values: dict[str, Any], script: str = "") -> str:
@@ -24,7 +29,7 @@ def draw(template: str, values: dict[str, Any], script: str = "") -> str:
         values: What it shows.
         script: File name of the only script that the page may run; it must not hang on `values`.
     """
-    pages = environment()
+    pages = _environment()
     source = pages.get_template(script).render() if script else ""
     allowed = {"script": Markup(source), "script_hash": policy_hash(source)}
     return pages.get_template(template).render(values | (allowed if script else {}))
@@ -42,3 +47,46 @@ def policy_hash(script: str) -> str:
 def link_to(file: Path, page: Path) -> str:
     """A file as a page in this folder names it: relative, any byte of it, and never a scheme."""
     return quote(os.fsencode(os.path.relpath(file, page)))
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("trainer.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {name: getattr(wording, name) for name in _FORMATS}
+    environment.globals["nothing"] = wording.NOTHING
+    environment.filters |= {"name": _name, "lines": _lines, "python_string": ascii}
+    return environment
+
+
+def _shown(value: object) -> object:
+    """What stands on the page for a value: nothing unseen, and nothing that UTF-8 cannot hold."""
+    if value is None:
+        return wording.NOTHING
+    plain = isinstance(value, str) and not isinstance(value, Markup)
+    return wording.visible(str(value)) if plain else value
+
+
+def _name(text: str) -> Markup:
+    """A stranger's name, which cannot turn the reading direction of what stands beside it.
+
+    A long one may break behind what parts its words.
+    """
+    shown = str(escape(wording.visible(text)))
+    return Markup("<bdi>" + _AFTER_A_WORD.sub(r"\g<0><wbr>", shown) + "</bdi>")
+
+
+def quoted_name(text: str) -> str:
+    """A name in a sentence of our own, as markup."""
+    return f'"{_name(text)}"'
+
+
+def _lines(text: str) -> Markup:
+    """A file's text with its line ends."""
+    return Markup("\n").join(escape(wording.visible(line)) for line in text.split("\n"))

@@ -36,11 +36,6 @@ def test_confused_pairs_leave_out_what_is_right_and_begin_with_the_most_frequent
     ]
 
 
-def test_hardest_class_comes_first_and_one_without_items_not_at_all() -> None:
-    rows = tables.truth_rows([[3, 1, 0], [0, 0, 0], [2, 0, 2]], CLASSES)
-    assert [row.name for row in tables.hardest_first(rows)] == ["c", "a"]
-
-
 def test_copies_count_once_and_conflicts_in_no_set() -> None:
     given = tables.given(
         _manifest(

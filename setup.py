@@ -43,6 +43,7 @@ setup(
         "h5py>=3.10",
         "horovod>=0.28.1",
         "jinja2>=3.1",
+        "matplotlib>=3.7",
         "mpi4py>=4.0",
         "numpy>=1.26,<2.1",
         "pillow>=10.0",

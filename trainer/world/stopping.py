@@ -176,13 +176,13 @@ def end_at_once() -> None:
 
 
 def leave(error: Stopped) -> NoReturn:
-    """End, stopped before there was a world; of our ranks the first to do so says it for all.
+    """End, stopped before there was a world; of ranks that we started, who started them says it.
 
-    At once: where MPI has begun, its end would wait for the other ranks.
+    They cannot tell a request from mpirun's way of ending the others when one was killed. At once:
+    where MPI has begun, its end would wait for the other ranks.
     """
     of_process().note_only()
-    outcome = awaited()
-    if outcome is None or (outcome.here and outcome.leave(STOPPED)):
+    if awaited() is None:
         print(told(error.message, error.todo), file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()

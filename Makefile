@@ -19,10 +19,10 @@ test:  ## all tests that need neither root nor daemons
 	@tools/setup.sh dev
 	@.venv/bin/python -m pytest tests/unit tests/parallel
 
-test-system:  ## the tests on a real Slurm (root; Debian or Ubuntu)
+test-system:  ## the tests on a real Slurm and in a real browser (root; Debian)
 	@tools/setup.sh dev
-	@tools/debian.sh slurm-wlm slurm-wlm-basic-plugins munge libpmix-dev iproute2 procps
-	@.venv/bin/python -m pytest tests/cluster
+	@tools/debian.sh slurm-wlm slurm-wlm-basic-plugins munge libpmix-dev iproute2 procps chromium
+	@.venv/bin/python -m pytest tests/cluster tests/browser
 
 campaign:  ## runs disturbed in hundreds of ways (root; hours; CAMPAIGN='--kills 20')
 	@tools/setup.sh dev

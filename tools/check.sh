@@ -25,6 +25,7 @@ check "ruff check" ruff check --quiet --output-format concise
 check "ruff format" ruff format --check --output-format concise
 check "mypy" mypy
 check "mypy tests/parallel" mypy tests/parallel
+check "mypy tests/browser" mypy tests/browser
 check "mypy tests/cluster" env MYPYPATH=tests/cluster:tests/unit mypy tests/cluster
 check "mypy tests/bench" mypy tests/bench
 check "mypy tests/campaign" mypy tests/campaign

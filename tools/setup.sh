@@ -209,7 +209,7 @@ install_project() {
 # Forced, so that what an interrupted set-up half installed is not taken for whole; the list is
 # complete, so nothing that is in use comes anew.
 install_extra() {
-    local what="the tools for tests and checks: 100 MB, about 20 s"
+    local what="the tools for tests and checks: 150 MB, about 20 s"
     [[ $extra == dev ]] || what="OpenVINO and Matplotlib: 80 MB, about 20 s"
     step "Installing $what" pip_install \
         --only-binary=:all: --force-reinstall --no-deps -r "requirements-$extra.txt"

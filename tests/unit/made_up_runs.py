@@ -13,6 +13,7 @@ from trainer.rundir import RunDir
 Results = dict[str, Any]
 
 POOLS = ["house_with_pool", "house_without_pool"]
+HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(2)>\n\u202e{{ 7*7 }}'</style>"
 
 
 def scores(confusion: list[list[int]], classes: list[str], **other: Any) -> Results:
@@ -34,8 +35,8 @@ def scores(confusion: list[list[int]], classes: list[str], **other: Any) -> Resu
         "recall": recall,
         "macro_recall": mean,
         "macro_recall_interval95": _around(mean),
-        "macro_f1": mean - 0.01,
-        "macro_f1_interval95": _around(mean - 0.01),
+        "macro_f1": max(0.0, mean - 0.01),
+        "macro_f1_interval95": _around(max(0.0, mean - 0.01)),
         "ece": 0.0312,
         "ece_expected": 0.0291,
         "majority": {"label": classes[majority], "share": sizes[majority] / n},
@@ -45,7 +46,7 @@ def scores(confusion: list[list[int]], classes: list[str], **other: Any) -> Resu
 
 
 def _around(share: float) -> list[float]:
-    return [share - 0.036, min(1.0, share + 0.031)]
+    return [max(0.0, share - 0.036), min(1.0, share + 0.031)]
 
 
 def _rows(confusion: list[list[int]], sizes: list[int]) -> Any:
@@ -165,6 +166,16 @@ def many_classes() -> Results:
     results = two_classes() | {"name": "birds", "test": figures, "validation": None}
     results["data"] |= {"classes": classes, "images": 867, "split": split}
     return results | {"headline": headline("test", figures), "cross_validation": None}
+
+
+def with_names(results: Results, name: str, classes: list[str]) -> Results:
+    """A finished run in which all that strangers named, and all that was said, is `name`."""
+    for key in ("headline", "cross_validation", "test", "validation"):
+        results[key]["majority"]["label"] = name
+    results["data"]["classes"] = classes
+    results["backbone"]["weights"] = name
+    results["world"]["ranks"][0] |= {"host": name, "device": name}
+    return results | {"name": name, "warnings": [name], "weights_note": name}
 
 
 def leave(path: Path, results: Results, **files: list[tuple[Any, ...]]) -> RunDir:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from made_up_runs import HOSTILE, with_names
 from trainer.errors import UsageError
 from trainer.report.page import write_report
 from trainer.rundir import RunDir
@@ -19,7 +20,6 @@ Results = dict[str, Any]
 Leave = Callable[..., RunDir]
 
 VOID = {"meta", "line", "circle", "wbr", "img", "path", "use"}
-HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(2)>\n\u202e{{ 7*7 }}'</style>"
 HOSTILE_SEEN = HOSTILE.replace("\n", "\\n").replace("\u202e", "\\u202e")
 
 
@@ -219,15 +219,6 @@ def test_near_duplicates_are_listed_with_a_word_on_labels_that_differ(
     assert "labels differ" in page.source
 
 
-def _with_hostile_names(results: Results) -> Results:
-    for key in ("headline", "cross_validation", "test", "validation"):
-        results[key]["majority"]["label"] = HOSTILE
-    results["data"]["classes"] = [HOSTILE, "b\udce9"]
-    results["backbone"]["weights"] = HOSTILE
-    results["world"]["ranks"][0] |= {"host": HOSTILE, "device": HOSTILE}
-    return results | {"name": HOSTILE, "warnings": [HOSTILE], "weights_note": HOSTILE}
-
-
 def test_strangers_names_neither_run_nor_break_the_page(two_classes: Results, draw: Draw) -> None:
     files = {
         "manifest": [("a/1", HOSTILE, "01", "", "conflict", "")],
@@ -239,7 +230,7 @@ def test_strangers_names_neither_run_nor_break_the_page(two_classes: Results, dr
         "quarantine": [(f"\udcff{HOSTILE}", 5, HOSTILE)],
     }
     name = HOSTILE.replace("/", "")
-    page = draw(_with_hostile_names(two_classes), name=name, **hostile_files)
+    page = draw(with_names(two_classes, HOSTILE, [HOSTILE, "b\udce9"]), name=name, **hostile_files)
     # Two more items limit the hostile run; nothing else may have become an element.
     assert page.tags - plain.tags == Counter({"li": 2})
     assert {HOSTILE_SEEN, f"\\xff{HOSTILE_SEEN}", "b\\xe9"} <= page.isolated

@@ -86,7 +86,7 @@ def found_by_axe(page: Page) -> list[str]:
 
 
 def unseen_shapes(page: Page) -> list[str]:
-    """Parts of drawings that have no colour but that of the paper."""
+    """Parts of drawings that have no colour but that of the paper, where colours are forced."""
     return list(page.evaluate(_UNSEEN_SHAPES))
 
 
@@ -144,7 +144,8 @@ _STICKING_OUT = """() => {
 }"""
 
 _UNSEEN_SHAPES = """() => {
-  const paper = getComputedStyle(document.body).backgroundColor;
+  document.body.style.setProperty("caret-color", "Canvas");
+  const paper = getComputedStyle(document.body).caretColor;
   const shapes = document.querySelectorAll("svg :is(line, path, polyline, polygon, rect, circle)");
   return [...shapes].filter(shape => {
     const style = getComputedStyle(shape);
@@ -167,6 +168,7 @@ _FOCUSED = """() => {
     what: each.outerHTML.slice(0, 120),
     marked: each.matches(":focus-visible")
       && (style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 1),
-    seen: box.width > 0 && box.bottom > 0 && box.top < innerHeight && box.left < innerWidth,
+    seen: box.width > 0 && box.bottom > 0 && box.top < innerHeight
+      && box.right > 0 && box.left < innerWidth,
   };
 }"""

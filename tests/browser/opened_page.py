@@ -74,13 +74,19 @@ def sticking_out(page: Page) -> list[str]:
     return list(page.evaluate(_STICKING_OUT))
 
 
-def found_by_axe(page: Page) -> list[str]:
-    """What axe-core finds serious or critical: rule, how many elements, the first one and why."""
-    found = Axe().run(page).response["violations"]
+def found_by_axe(page: Page, *rules: str) -> list[str]:
+    """What axe-core finds serious or critical: rule, how many elements, the first one and why.
+
+    Args:
+        page: All of it is looked at, but for closed details.
+        rules: The rules to hold it against; none: all that axe-core has.
+    """
+    chosen = {"runOnly": list(rules)} if rules else {}
+    found = Axe().run(page, options={"resultTypes": ["violations"], **chosen})
     return [
         f"{each['id']}: {len(each['nodes'])}, {each['nodes'][0]['html'][:200]}: "
         f"{each['nodes'][0]['failureSummary']}"
-        for each in found
+        for each in found.response["violations"]
         if each["impact"] in SERIOUS
     ]
 
@@ -148,14 +154,20 @@ _UNSEEN_SHAPES = """() => {
   const paper = getComputedStyle(document.body).caretColor;
   const shapes = document.querySelectorAll("svg :is(line, path, polyline, polygon, rect, circle)");
   return [...shapes].filter(shape => {
+    if (shape.closest("defs, clipPath, mask, pattern, symbol")) return false;
     const style = getComputedStyle(shape);
     return [style.stroke, style.fill].every(colour => colour === "none" || colour === paper);
   }).map(shape => shape.outerHTML).slice(0, 10);
 }"""
 
+# Of radio buttons that belong together Tab reaches one, arrows the others.
 _NUMBER_STOPS = """selector => {
+  const group = each => [...document.querySelectorAll("input[type=radio]")].filter(
+    other => other.name === each.name && other.form === each.form);
+  const leads = each => each === (group(each).find(other => other.checked) ?? group(each)[0]);
   const stops = [...document.querySelectorAll(selector)].filter(
-    each => each.tabIndex >= 0 && !each.disabled && each.checkVisibility());
+    each => each.tabIndex >= 0 && !each.disabled && each.checkVisibility()
+      && (each.type !== "radio" || leads(each)));
   stops.forEach((each, at) => { each.dataset.stop = at; });
   return stops.length;
 }"""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
@@ -76,11 +76,14 @@ def fits_any_window(browser: Browser, path: Path) -> None:
 
 
 def is_accessible(browser: Browser, path: Path) -> None:
-    """axe-core finds nothing serious, light and dark, on a phone and on a desk."""
-    for width in (PHONE, DESK):
-        for scheme in SCHEMES:
-            with opened(browser, path, width, color_scheme=scheme) as page:
-                keep_picture(page, path, f"{width}-{scheme}")
+    """axe-core finds nothing serious on a light phone and on a dark desk.
+
+    Layout does not depend on the scheme, nor do colours on the width: the other two are only kept.
+    """
+    for width, scheme in product((PHONE, DESK), SCHEMES):
+        with opened(browser, path, width, color_scheme=scheme) as page:
+            keep_picture(page, path, f"{width}-{scheme}")
+            if (width, scheme) in ((PHONE, "light"), (DESK, "dark")):
                 open_details(page)
                 assert not (found := found_by_axe(page)), f"{scheme}, {width} px: {found}"
 
@@ -92,7 +95,7 @@ def keeps_to_forced_colours(browser: Browser, path: Path) -> None:
         with opened(browser, path, PHONE, **forced) as page:
             keep_picture(page, path, f"forced-{scheme}")
             open_details(page)
-            assert not (found := found_by_axe(page)), f"{scheme}: {found}"
+            assert not (found := found_by_axe(page, "color-contrast")), f"{scheme}: {found}"
             assert not (unseen := unseen_shapes(page)), f"{scheme}: {unseen}"
 
 

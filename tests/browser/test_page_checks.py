@@ -12,7 +12,8 @@ import page_checks
 from page_checks import CHECKS, Check, name_of
 
 SOUND = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Sound</title>
-<meta name="viewport" content="width=device-width"><style>circle {{ fill: CanvasText }} {style}</style>
+<meta name="viewport" content="width=device-width">
+<style>circle {{ fill: CanvasText }} {style}</style>
 </head><body><main><h1>Sound</h1><p>Text, <a href="#more">and more</a>.</p><h2 id="more">More</h2>
 <details><summary>Details</summary><p>Shown.</p></details>
 <svg width="20" height="20" role="img" aria-label="Dot"><circle cx="9" cy="9" r="9"/></svg>
@@ -59,6 +60,9 @@ BAD = [
 ]
 
 
+RADIOS = "".join(f"<label><input type=radio name=a>{kind}</label>" for kind in "abc")
+
+
 def _write(path: Path, body: str = "", style: str = "") -> Path:
     path.write_text(SOUND.format(body=body, style=style), encoding="utf-8")
     return path
@@ -75,3 +79,7 @@ def test_bad_page_is_found(
 ) -> None:
     with pytest.raises(AssertionError):
         check(browser, _write(tmp_path / "page.html", body, style))
+
+
+def test_buttons_of_which_tab_reaches_one_are_sound(tmp_path: Path, browser: Browser) -> None:
+    page_checks.is_reached_by_keyboard(browser, _write(tmp_path / "page.html", RADIOS))

@@ -22,7 +22,7 @@ _INTERACTIVE = (
     "a[href], button, input, select, textarea, summary, audio[controls], video[controls], "
     "[tabindex], [contenteditable]"
 )
-_KEPT_IN = "RETRAIN_SCREENSHOTS"
+KEPT_IN = "RETRAIN_SCREENSHOTS"
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def open_details(page: Page) -> None:
 
 def keep(path: Path, what: str, content: bytes) -> None:
     """Keep what was made of a page, if somebody wants to look at it."""
-    if folder := os.environ.get(_KEPT_IN):
+    if folder := os.environ.get(KEPT_IN):
         name = re.sub(r"[^\w.-]+", "_", f"{path.parent.name}-{path.stem}")[-80:]
         Path(folder).mkdir(parents=True, exist_ok=True)
         (Path(folder) / f"{name}-{what}").write_bytes(content)
@@ -60,7 +60,7 @@ def keep(path: Path, what: str, content: bytes) -> None:
 
 def keep_picture(page: Page, path: Path, what: str) -> None:
     """Keep the whole page as a picture, if somebody wants to look at it."""
-    if os.environ.get(_KEPT_IN):
+    if os.environ.get(KEPT_IN):
         keep(path, f"{what}.png", page.screenshot(full_page=True))
 
 
@@ -89,6 +89,11 @@ def found_by_axe(page: Page, *rules: str) -> list[str]:
         for each in found.response["violations"]
         if each["impact"] in SERIOUS
     ]
+
+
+def faint_texts(page: Page) -> list[str]:
+    """Words in drawings, of which axe-core does not judge, with less than 4.5:1 on the paper."""
+    return list(page.evaluate(_FAINT_TEXTS))
 
 
 def unseen_shapes(page: Page) -> list[str]:
@@ -149,9 +154,26 @@ _STICKING_OUT = """() => {
   return found.slice(0, 10);
 }"""
 
+# WCAG 2.2, "relative luminance" and "contrast ratio".
+_FAINT_TEXTS = """() => {
+  const light = colour => {
+    const [r, g, b] = colour.match(/[\\d.]+/g).map(Number).map(level => level / 255).map(
+      level => level <= 0.04045 ? level / 12.92 : ((level + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  document.documentElement.style.caretColor = "Canvas";
+  const own = getComputedStyle(document.body).backgroundColor;
+  const canvas = getComputedStyle(document.documentElement).caretColor;
+  const paper = own === "rgba(0, 0, 0, 0)" ? canvas : own;
+  return [...document.querySelectorAll("svg text")].filter(text => {
+    const [dark, pale] = [light(getComputedStyle(text).fill), light(paper)].sort((a, b) => a - b);
+    return (pale + 0.05) / (dark + 0.05) < 4.5;
+  }).map(text => text.outerHTML).slice(0, 10);
+}"""
+
 _UNSEEN_SHAPES = """() => {
-  document.body.style.setProperty("caret-color", "Canvas");
-  const paper = getComputedStyle(document.body).caretColor;
+  document.documentElement.style.caretColor = "Canvas";
+  const paper = getComputedStyle(document.documentElement).caretColor;
   const shapes = document.querySelectorAll("svg :is(line, path, polyline, polygon, rect, circle)");
   return [...shapes].filter(shape => {
     if (shape.closest("defs, clipPath, mask, pattern, symbol")) return false;

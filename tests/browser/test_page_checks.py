@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser
 
 import page_checks
+from opened_page import KEPT_IN
 from page_checks import CHECKS, Check, name_of
 
 SOUND = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Sound</title>
@@ -45,6 +46,7 @@ BAD = [
         "p { forced-color-adjust: none; color: #777; background: #777 }",
     ),
     (page_checks.keeps_to_forced_colours, "", "circle { forced-color-adjust: none; fill: Canvas }"),
+    (page_checks.is_accessible, "<svg><text y='20' fill='#999'>pale</text></svg>", ""),
     (page_checks.moves_nothing, "", "html { scroll-behavior: smooth }"),
     (page_checks.moves_nothing, "", "@keyframes k { to { opacity: 0 } } p { animation: k 9s }"),
     (page_checks.is_reached_by_keyboard, "<a href='#more' tabindex='3'>first</a>", ""),
@@ -61,6 +63,12 @@ BAD = [
 
 
 RADIOS = "".join(f"<label><input type=radio name=a>{kind}</label>" for kind in "abc")
+
+
+@pytest.fixture(autouse=True)
+def _keep_no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody wants to look at these pages."""
+    monkeypatch.delenv(KEPT_IN, raising=False)
 
 
 def _write(path: Path, body: str = "", style: str = "") -> Path:

@@ -27,7 +27,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
 
     def report_of(make: MakeRun) -> Path:
         if make not in drawn:
-            run = make(tmp_path_factory.mktemp(make.__name__))
+            run = make(tmp_path_factory.mktemp(make.__name__, numbered=False))
             write_report(run)
             drawn[make] = run.report
         return drawn[make]

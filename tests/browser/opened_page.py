@@ -64,6 +64,11 @@ def keep_picture(page: Page, path: Path, what: str) -> None:
         keep(path, f"{what}.png", page.screenshot(full_page=True))
 
 
+def let_in(page: Page) -> list[str]:
+    """What the page's policy does not refuse: of a script, a request and a picture."""
+    return list(page.evaluate(_LET_IN))
+
+
 def broken_pictures(page: Page) -> list[str]:
     """Pictures that cannot be decoded, drawings without a size."""
     return list(page.evaluate(_BROKEN_PICTURES))
@@ -110,6 +115,25 @@ def focused(page: Page) -> dict[str, Any]:
     """What has the focus: its number as `stop`, `what` it is, whether `marked`, whether `seen`."""
     return dict(page.evaluate(_FOCUSED))
 
+
+_LET_IN = """async () => {
+  const left = new Set(["script-src-elem", "connect-src", "img-src"]);
+  const done = new Promise(resolve => {
+    document.addEventListener("securitypolicyviolation", event => {
+      left.delete(event.effectiveDirective);
+      if (!left.size) resolve();
+    });
+    setTimeout(resolve, 1000);
+  });
+  const script = document.createElement("script");
+  script.textContent = "0";
+  const picture = document.createElement("img");
+  picture.src = "https://example.org/picture.png";
+  document.body.append(script, picture);
+  await fetch("https://example.org/").catch(() => null);
+  await done;
+  return [...left];
+}"""
 
 _BROKEN_PICTURES = """async () => {
   const broken = [];

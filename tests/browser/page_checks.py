@@ -23,6 +23,7 @@ from opened_page import (
     found_by_axe,
     keep,
     keep_picture,
+    let_in,
     number_stops,
     open_details,
     opened,
@@ -57,6 +58,12 @@ def stands_alone(browser: Browser, path: Path) -> None:
     assert own in heard, "not even the request for the page was heard"
     strange = [line for line in heard if line != own and not line.startswith("request: data:")]
     assert not strange, strange
+
+
+def lets_nothing_in(browser: Browser, path: Path) -> None:
+    """Its own policy keeps out what a hole in the escaping of names would let in."""
+    with opened(browser, path) as page:
+        assert not (left := let_in(page)), left
 
 
 def draws_every_picture(browser: Browser, path: Path) -> None:
@@ -177,6 +184,7 @@ def can_be_printed(browser: Browser, path: Path) -> None:
 
 CHECKS: tuple[Check, ...] = (
     stands_alone,
+    lets_nothing_in,
     draws_every_picture,
     fits_any_window,
     is_accessible,

@@ -13,12 +13,15 @@ from opened_page import KEPT_IN
 from page_checks import CHECKS, Check, name_of
 
 SOUND = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Sound</title>
-<meta name="viewport" content="width=device-width">
+<meta name="viewport" content="width=device-width">{head}
 <style>circle {{ fill: CanvasText }} {style}</style>
 </head><body><main><h1>Sound</h1><p>Text, <a href="#more">and more</a>.</p><h2 id="more">More</h2>
 <details><summary>Details</summary><p>Shown.</p></details>
 <svg width="20" height="20" role="img" aria-label="Dot"><circle cx="9" cy="9" r="9"/></svg>
 {body}</main></body></html>"""
+
+POLICY = """<meta http-equiv="Content-Security-Policy"
+content="default-src 'none'; style-src 'unsafe-inline'">"""
 
 CLOSED = "<details style='max-height: 1em'><summary>Closed</summary><p>Never shown.</p></details>"
 
@@ -28,6 +31,7 @@ BAD = [
     (page_checks.stands_alone, "<script>console.warn('odd')</script>", ""),
     (page_checks.stands_alone, "<script>throw Error('odd')</script>", ""),
     (page_checks.stands_alone, "<script>alert('odd')</script>", ""),
+    (page_checks.lets_nothing_in, "", ""),
     (page_checks.draws_every_picture, "<img alt='' src='data:image/png;base64,AAAA'>", ""),
     (page_checks.draws_every_picture, "<svg></svg>", "svg { width: 0 }"),
     (page_checks.fits_any_window, "<p style='width: 400px'>wide</p>", ""),
@@ -71,14 +75,14 @@ def _keep_no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(KEPT_IN, raising=False)
 
 
-def _write(path: Path, body: str = "", style: str = "") -> Path:
-    path.write_text(SOUND.format(body=body, style=style), encoding="utf-8")
+def _write(path: Path, body: str = "", style: str = "", head: str = "") -> Path:
+    path.write_text(SOUND.format(body=body, style=style, head=head), encoding="utf-8")
     return path
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=name_of)
 def test_sound_page_passes(check: Check, tmp_path: Path, browser: Browser) -> None:
-    check(browser, _write(tmp_path / "page.html"))
+    check(browser, _write(tmp_path / "page.html", head=POLICY))
 
 
 @pytest.mark.parametrize(("check", "body", "style"), BAD)

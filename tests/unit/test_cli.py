@@ -21,6 +21,7 @@ import pytest
 from PIL import Image
 
 from trainer import start as starting
+from trainer.analysis.neighbours import Neighbours, Space
 from trainer.cli import main
 from trainer.config import Config
 from trainer.data.manifest import write_csv
@@ -589,7 +590,7 @@ def test_compare_names_the_run_that_has_not_ended(predicted: RunDir, retrain: Re
 
 PREDICT = """
 lake.txt  roof 73.1%
-pair.txt  -pool 50.0%
+pair.txt  -pool 50.0%  (unfamiliar: unlike all training images)
 short.txt  error: has 1 numbers; the model wants 2
 gone.txt  error: cannot be read: No such file or directory
 """.lstrip()
@@ -609,7 +610,13 @@ def model() -> str:
 def save(weights_note: str = "") -> None:
     head = (np.array([[0.0, 0.0], [0.0, 1.0]]), np.zeros(2))
     about = About("a", ["-pool", "roof"], 2, "", weights_note, batch_size=3)
-    save_model(Path("runs/a/model"), head, about, None, "")
+    rows = np.array([[0, 1], [0.1, 1], [1, 1]], np.float32)
+    space = Space(np.zeros(2), np.ones(2))
+    paths = ["roof/1.txt", "roof/2.txt", "-pool/1.txt"]
+    kept = Neighbours(
+        space, space.quantised(rows), np.array([1, 1, 0]), paths, [bytes(32)] * 3, 3, limit=0.2
+    )
+    save_model(Path("runs/a/model"), head, about, None, kept.to_arrays(), "")
 
 
 TEXTS = ("lake.txt", "pair.txt", "short.txt", "gone.txt")
@@ -621,7 +628,9 @@ def test_prediction_is_a_line_a_file_and_the_unreadable_keep_theirs(
     assert retrain("predict", model, *TEXTS) == (DATA, PREDICT, "")
 
 
-@pytest.mark.parametrize("name", ["about.json", "head.npz", "labels.txt", "sha256.json"])
+@pytest.mark.parametrize(
+    "name", ["about.json", "head.npz", "neighbours.npz", "labels.txt", "sha256.json"]
+)
 def test_prediction_by_a_model_of_which_a_bit_flipped_is_refused(
     name: str, model: str, retrain: Retrain
 ) -> None:
@@ -644,7 +653,7 @@ def test_prediction_shows_as_many_classes_as_asked_and_is_unsure_below_the_thres
     )
     assert answer.out.splitlines() == [
         "lake.txt  roof 73.1%, -pool 26.9%",
-        "pair.txt  (unsure) -pool 50.0%, roof 50.0%",
+        "pair.txt  (unsure) -pool 50.0%, roof 50.0%  (unfamiliar: unlike all training images)",
     ]
 
 
@@ -655,7 +664,8 @@ def test_csv_has_a_row_a_file_with_all_probabilities(model: str, retrain: Retrai
     assert head == ["path", "predicted", "p:-pool", "p:roof", "unfamiliar", "error"]
     assert lake[:2] == ["lake.txt", "roof"]
     assert float(lake[3]) == pytest.approx(1 / (1 + np.exp(-1)), abs=1e-12)
-    assert pair == ["pair.txt", "", "0.5", "0.5", "", ""]
+    assert (lake[4], pair[2:]) == ("0", ["0.5", "0.5", "1", ""])
+    assert pair[:2] == ["pair.txt", ""]
     assert short == ["short.txt", "", "", "", "", "has 1 numbers; the model wants 2"]
     assert gone[5].startswith("cannot be read")
 
@@ -671,10 +681,40 @@ def test_json_is_one_list_with_null_where_nothing_is(model: str, retrain: Retrai
     assert lake["predicted"] == "roof"
     assert sum(lake["probabilities"].values()) == pytest.approx(1)
     assert lake["error"] is None
+    assert (lake["unfamiliar"], pair["unfamiliar"], short["unfamiliar"]) == (False, True, None)
+    assert [near["path"] for near in lake["neighbours"]][:2] == ["roof/1.txt", "roof/2.txt"]
     assert pair["predicted"] is None
     assert pair["probabilities"] == {"-pool": 0.5, "roof": 0.5}
     assert (short["predicted"], short["probabilities"]) == (None, None)
     assert gone["error"].startswith("cannot be read")
+
+
+def test_page_of_new_files_tells_what_was_said_and_what_could_not_be_read(
+    model: str, retrain: Retrain
+) -> None:
+    answer = retrain("predict", model, *TEXTS, "--report", "new.html")
+    assert (answer.code, answer.out, answer.err) == (DATA, PREDICT, "Report: new.html\n")
+    text = Path("new.html").read_text()
+    assert "2 images labelled" in text
+    for told in ("lake.txt", "73.1%", "unfamiliar", "roof/<wbr>1.txt", "gone.txt", "No such file"):
+        assert told in text
+
+
+def test_page_in_no_folder_is_a_mistake(model: str, retrain: Retrain) -> None:
+    answer = retrain("predict", model, "lake.txt", "--report", "nowhere/new.html")
+    assert_mistake(answer, USAGE, "--report nowhere/new.html: no such folder.")
+
+
+def test_model_that_an_earlier_version_saved_knows_no_neighbours(
+    model: str, retrain: Retrain
+) -> None:
+    (Path(model) / "model" / "neighbours.npz").unlink()
+    listed = Path(model) / "model" / "sha256.json"
+    hashes = json.loads(listed.read_bytes())
+    del hashes["files"]["neighbours.npz"]
+    listed.write_text(json.dumps(hashes))
+    answer = retrain("predict", model, "lake.txt", "--csv")
+    assert list(csv.reader(io.StringIO(answer.out)))[1][4] == ""
 
 
 def test_folder_is_walked_and_what_is_hidden_passed_over(model: str, retrain: Retrain) -> None:

@@ -18,6 +18,8 @@ from trainer.arrays import Array, BoolArray, Float32Array, FloatArray, IntArray
 
 MOST_BYTES = 20_000_000
 """Of a table in its file."""
+BYTES_BESIDE = 8 + 8 + 32
+"""An item's label, where its path ends, its SHA-256."""
 NEAREST = 10
 """That vote in the baseline, and that are looked for."""
 UNFAMILIAR = 0.99
@@ -75,7 +77,7 @@ def most_kept(features: int, words: int) -> int:
         words: Bytes that an item's path takes.
     """
     head = 16 * features + 4096
-    return max(1, (MOST_BYTES - head) // (features + words + 64))
+    return max(1, (MOST_BYTES - head) // (features + words + BYTES_BESIDE))
 
 
 @dataclass

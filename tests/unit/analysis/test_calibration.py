@@ -15,6 +15,9 @@ from trainer.analysis.calibration import (
     log_loss,
     perfect_calibration_error,
     prior_log_loss,
+    reliability,
+    temperature,
+    tempered,
 )
 from trainer.arrays import BoolArray, FloatArray
 
@@ -142,3 +145,36 @@ def test_true_confidences_reach_the_perfect_error_and_boasting_ones_exceed_it(
     assert true == pytest.approx(perfect, rel=0.6)
     assert boasting == pytest.approx(0.1, abs=0.02)
     assert boasting > 3 * perfect
+
+
+def test_bins_behind_the_error_add_up_to_it(random: np.random.Generator) -> None:
+    confidence = random.uniform(0.5, 1, 333)
+    correct = random.random(333) < confidence
+    bins = reliability(confidence, correct)
+    assert sum(one["n"] for one in bins) == 333
+    gaps = sum(one["n"] * abs(one["confidence"] - one["accuracy"]) for one in bins) / 333
+    assert gaps == pytest.approx(expected_calibration_error(confidence, correct), abs=1e-12)
+
+
+def test_few_items_have_no_bins(random: np.random.Generator) -> None:
+    assert reliability(random.random(99), random.random(99) < 0.5) == []
+
+
+def test_temperature_undoes_what_logits_were_multiplied_by(random: np.random.Generator) -> None:
+    truth = random.dirichlet(np.ones(3), 20_000)
+    labels = (truth.cumsum(axis=1) < random.random(20_000)[:, None]).sum(axis=1)
+    too_sure = tempered(truth, 1 / 2.5)
+    assert temperature(labels, too_sure) == pytest.approx(2.5, rel=0.05)
+
+
+def test_temperature_has_the_least_log_loss(random: np.random.Generator) -> None:
+    probabilities = random.dirichlet(np.ones(4), 300)
+    labels = random.integers(4, size=300)
+    best = temperature(labels, probabilities)
+    least = log_loss(labels, tempered(probabilities, best))
+    assert least <= log_loss(labels, tempered(probabilities, best * 1.02))
+    assert least <= log_loss(labels, tempered(probabilities, best / 1.02))
+
+
+def test_temperature_of_answers_that_are_all_right_is_low_and_finite() -> None:
+    assert 0.01 <= temperature(np.array([0, 1]), np.array([[0.9, 0.1], [0.2, 0.8]])) < 0.1

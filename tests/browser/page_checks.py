@@ -132,10 +132,17 @@ def is_reached_by_keyboard(browser: Browser, path: Path) -> None:
     assert not (unseen := [each["what"] for each in reached if not each["seen"]]), unseen
 
 
+_OPEN_AROUND = """summary => {
+  let around = summary.parentElement;
+  while (around = around.parentElement.closest("details")) around.open = true;
+}"""
+
+
 def opens_its_details(browser: Browser, path: Path) -> None:
     """Each of its details opens from the keyboard, shows something, and closes again."""
     with opened(browser, path, PHONE) as page:
         for summary in page.locator("summary").all():
+            summary.evaluate(_OPEN_AROUND)
             height = "summary => summary.parentElement.getBoundingClientRect().height"
             closed = summary.evaluate(height)
             summary.press("Enter")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import made_up_runs
-from made_up_runs import HOSTILE, POOLS, Results, leave
+from made_up_runs import HOSTILE, POOLS, Results, find_out, leave
 from recompute_run import make_source
 from trainer.rundir import RunDir
 from worlds import QUICK, draw, environment, retrain_command
@@ -79,7 +79,9 @@ def _really_run(folder: Path, *words: object) -> RunDir:
 
 def many_classes(folder: Path) -> RunDir:
     """Thirty classes, too many for a whole confusion."""
-    return leave(folder / "many", made_up_runs.many_classes(), manifest=_items(30, 867, "species"))
+    results = made_up_runs.many_classes()
+    run = leave(folder / "many", results, manifest=_items(30, 867, "species"))
+    return find_out(run, results["data"]["classes"], [f"{at % 30}/{at}.jpg" for at in range(60)])
 
 
 def widest_matrix(folder: Path) -> RunDir:
@@ -104,7 +106,8 @@ def hostile_names(folder: Path) -> RunDir:
         "quarantine": [(name, 5, name) for name in NAMES],
     }
     named = made_up_runs.with_names(results, HOSTILE, NAMES)
-    return leave(folder / "#50%? & 'it' =\"<b>\" \N{SWIMMER}", named, **files)
+    run = leave(folder / "#50%? & 'it' =\"<b>\" \N{SWIMMER}", named, **files)
+    return find_out(run, NAMES, NAMES)
 
 
 def all_right(folder: Path) -> RunDir:
@@ -114,7 +117,8 @@ def all_right(folder: Path) -> RunDir:
 
 def all_wrong(folder: Path) -> RunDir:
     """A score of zero."""
-    return leave(folder / "wrong", scored([[0, 33], [19, 0]], POOLS))
+    run = leave(folder / "wrong", scored([[0, 33], [19, 0]], POOLS))
+    return find_out(run, POOLS, [f"{label}/1.jpg" for label in POOLS], pictures=False)
 
 
 def stopped(folder: Path) -> RunDir:
@@ -141,13 +145,14 @@ def large(folder: Path) -> RunDir:
     ]
     near = [(row[2], row[0], row[1], items[at - at % 3][2]) for at, row in enumerate(items[:9000])]
     bad = [(f"bad {at}.jpg", at, "truncated") for at in range(900)]
-    return leave(
+    run = leave(
         folder / "large",
         scored(confusion, classes),
         manifest=items + copies + conflicts,
         groups=near,
         quarantine=bad,
     )
+    return find_out(run, classes, [f"{at % 200}/{at}.jpg" for at in range(100)])
 
 
 def _items(classes: int, count: int, kind: str) -> list[tuple[Any, ...]]:

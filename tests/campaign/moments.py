@@ -124,14 +124,19 @@ def _later(delay: float) -> str:
 ANY_RUN = (
     "run/lock", "run/config.yaml", "run/log.txt", "run/results.json", "run/stages/plan.json",
     "run/.*.tmp", "run/stages/.*.tmp", "run/head/*", "run/model", "run/manifest.csv",
-    "run/predictions.csv", "run/environment.json", "run/report.html", "run/stages/complete.json",
+    "run/suspects.csv", "run/analysis.json", "run/predictions.csv", "run/environment.json",
+    "run/report.html", "run/stages/complete.json",
     "cache/sources/*/*", "cache/sources/*/.*.tmp",
 )  # fmt: skip
 WITH_PICTURES = (
     "cache/bottlenecks/*/*.shard*", "cache/bottlenecks/*/.*.tmp", "cache/bottlenecks/*",
-    "cache/bottlenecks/*/*.verdict.json", "run/.model.*", "run/model",
+    "cache/bottlenecks/*/*.verdict.json", "run/.model.*", "run/model", "run/gallery",
+    "run/.gallery.*",
 )  # fmt: skip
-LINES = ("Head: choosing", "  L2 0.1 ", "  L2 0.0001 ", r"Head: \d+ fits at", "Saving the model")
+LINES = (
+    "Head: choosing", "  L2 0.1 ", "  L2 0.0001 ", r"Head: \d+ fits at", "Learning curve",
+    "Saving the model",
+)  # fmt: skip
 LINES_WITH_PICTURES = ("Bottlenecks:", r"Bottlenecks \d")
 
 

@@ -169,6 +169,8 @@ def _chart(draw: Any, title: str, rows: Rows) -> Chart:
     with matplotlib.rc_context(_SETTINGS):
         figure = Figure(figsize=_INCHES, layout="constrained")
         axes = figure.add_subplot()
+        for patch in (figure.patch, axes.patch):
+            patch.set_visible(False)
         draw(axes)
         written = io.StringIO()
         figure.savefig(written, format="svg", transparent=True, metadata={"Date": None})
@@ -180,11 +182,10 @@ def _for_the_page(svg: str, title: str) -> Markup:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"\s*<style .*?</style>", "", svg, flags=re.DOTALL)
-    svg = re.sub(
-        r'^<svg [^>]*?viewBox="([^"]*)"[^>]*>',
-        rf'<svg class="chart" viewBox="\1" role="img" aria-label="{title}">',
-        svg,
-    )
+    head = f'<svg class="chart" viewBox="\\1" role="img" aria-label="{title}">'
+    svg = re.sub(r'^<svg [^>]*?viewBox="([^"]*)"[^>]*>', head, svg)
+    own = re.sub(r"\W+", "-", title.lower())  # two charts of a page must not share an id
+    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{own}-", svg)
     svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
     for colour, name in _VARIABLES.items():
         svg = svg.replace(colour, f"var(--{name})")

@@ -18,6 +18,10 @@ from trainer.report import wording
 
 _FORMATS = ("percent", "interval", "number", "strength", "duration", "count", "shell_word")
 
+LONG = 16
+"""Letters in a row that a narrow page may have no room for."""
+_PARTS = re.compile(r"[\s_/-]")
+_OPTION = re.compile(r"(?<= )--[a-z-]+")
 _AFTER_A_WORD = re.compile(r"[_/](?=\w)")
 
 
@@ -61,7 +65,12 @@ def _environment() -> Environment:
     )
     environment.filters |= {name: getattr(wording, name) for name in _FORMATS}
     environment.globals["nothing"] = wording.NOTHING
-    environment.filters |= {"name": _name, "lines": _lines, "python_string": ascii}
+    environment.filters |= {
+        "name": _name,
+        "command": _command,
+        "lines": _lines,
+        "python_string": ascii,
+    }
     return environment
 
 
@@ -78,8 +87,16 @@ def _name(text: str) -> Markup:
 
     A long one may break behind what parts its words.
     """
+    seen = wording.visible(text)
+    shown = _AFTER_A_WORD.sub(r"\g<0><wbr>", str(escape(seen)))
+    kind = ' class="long"' if max(map(len, _PARTS.split(seen))) > LONG else ""
+    return Markup(f"<bdi{kind}>{shown}</bdi>")
+
+
+def _command(text: str) -> Markup:
+    """A command whose options are not broken behind their dashes."""
     shown = str(escape(wording.visible(text)))
-    return Markup("<bdi>" + _AFTER_A_WORD.sub(r"\g<0><wbr>", shown) + "</bdi>")
+    return Markup(_OPTION.sub(r'<span class="word">\g<0></span>', shown))
 
 
 def quoted_name(text: str) -> str:

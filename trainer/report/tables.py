@@ -89,10 +89,14 @@ def score_rows(scored: list[Source]) -> list[ScoreRow]:
 
 
 def _share(key: str, bounds: str = "") -> CellMaker:
-    return lambda figures: (
-        percent(figures.get(key)),
-        interval(figures[bounds]) if figures.get(bounds) else "",
-    )
+    return lambda figures: (percent(figures.get(key)), _bounds(figures.get(bounds)))
+
+
+def _bounds(interval95: list[float] | None) -> str:
+    """An interval; none where draws from answers that are all right told nothing."""
+    if not interval95 or interval95[0] == interval95[1]:
+        return ""
+    return interval(interval95)
 
 
 def _number(key: str, digits: int = 0) -> CellMaker:

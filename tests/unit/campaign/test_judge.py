@@ -23,6 +23,7 @@ RESULTS: dict[str, Any] = {
     "bottlenecks": {"computed": 2},
     "backbone": {"fingerprint": "f" * 64},
 }
+FINDINGS = {"suspects": {"flagged": 3}, "head": {"path": [0.5], "fit": [{"loss": 0.7}]}}
 DIGEST = b"\x07" * 32
 
 
@@ -34,7 +35,9 @@ def case(tmp_path: Path) -> Case:
         (run / name).write_text("path\na.jpg\n")
     (run / "predictions.csv").write_text("path,predicted,p:a\na.jpg,a,0.75\nb.jpg,a,0.5\n")
     (run / "results.json").write_text(json.dumps(RESULTS))
+    (run / "analysis.json").write_text(json.dumps(FINDINGS))
     np.savez(run / "model" / "head.npz", W=np.eye(2), b=np.zeros(2))
+    np.savez(run / "model" / "neighbours.npz", table=np.eye(2, dtype=np.int8))
     (cache / "sources" / "0").mkdir(parents=True)
     (cache / "sources" / "0" / "1-host-2.index1").write_bytes(b"index")
     return Case("made up", tmp_path, (), run, cache, images=True)
@@ -52,6 +55,17 @@ def change_results(run: Path, **sections: Any) -> None:
 def change_rows(run: Path, before: str, after: str) -> None:
     path = run / "predictions.csv"
     path.write_text(path.read_text().replace(before, after))
+
+
+def test_other_finding_is_found(case: Case, run: Path) -> None:
+    (run / "analysis.json").write_text(json.dumps({**FINDINGS, "suspects": {"flagged": 4}}))
+    with pytest.raises(Bad, match=r"suspects\.flagged"):
+        judge.same_result(run, case)
+
+
+def test_way_of_the_final_fit_may_differ(case: Case, run: Path) -> None:
+    (run / "analysis.json").write_text(json.dumps({**FINDINGS, "head": {"path": [0.5], "fit": []}}))
+    judge.same_result(run, case)
 
 
 def test_same_result_is_passed(case: Case, run: Path) -> None:

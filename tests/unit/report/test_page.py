@@ -53,7 +53,7 @@ class Page(HTMLParser):
             assert self.open.pop() == tag
         if tag == "bdi":
             self.isolated.add(self.name)
-        self.text += " "
+        self.text += "" if tag == "span" else " "
 
     def handle_data(self, data: str) -> None:
         """Gather what is read, and apart from it the names."""

@@ -49,6 +49,7 @@ setup(
         "pillow>=10.0",
         "pydantic>=2.7",
         "pyyaml>=6.0",
+        "tensorboard>=2.14",
         "tensorflow>=2.14,<2.19",
         "threadpoolctl>=3.1",
     ],

@@ -15,6 +15,7 @@ from trainer.head.export import About, save_model
 from trainer.head.fitted import Fitted
 from trainer.progress import Progress
 from trainer.record import Record, Results, write_environment
+from trainer.report.events import write_events
 from trainer.report.page import write_report
 from trainer.report.verdict import verdict
 from trainer.rundir import RunDir, remove
@@ -95,6 +96,7 @@ def _write_page(run: RunDir, record: Record) -> None:
     """The page may be drawn again at any time: it is no part of the stage's record."""
     record.write()
     write_report(run)
+    write_events(run)
 
 
 def _complete(run: RunDir, record: Record) -> Results:

@@ -19,7 +19,7 @@ from trainer.world.stopping import leave
 
 SECTIONS = {
     "Train": ("run", "check", "demo", "predict"),
-    "Read": ("report", "gather", "compare"),
+    "Read": ("report", "gather", "compare", "export"),
     "Set up": ("doctor", "fetch", "cache"),
 }
 INTERRUPTED = 130
@@ -231,6 +231,30 @@ def _write(*texts: str) -> None:
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     for text in texts:
         click.echo(text, nl=False)
+
+
+@retrain.command()
+@click.argument("run_directory", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--embeddings", type=click.Path(path_type=Path), help="Bottlenecks, as an .npz.")
+@click.option("--share", type=click.Path(path_type=Path), help="A copy to give away, as a .zip.")
+@click.option("--public", multiple=True, metavar="NAME", help="A name that may stay in the copy.")
+def export(
+    run_directory: Path, embeddings: Path | None, share: Path | None, public: Sequence[str]
+) -> int:
+    """Write a finished run's bottlenecks, or a copy of it that can be given away.
+
+    The copy is without names of hosts and users and without folders, and `predict` and `report`
+    take it. With report.images=false nothing of the pictures is in it.
+
+    \b
+    retrain export runs/photos --embeddings photos.npz
+    retrain export runs/photos --share photos.zip
+    """
+    from trainer.export import export as write
+    from trainer.rundir import RunDir
+
+    write(RunDir(run_directory), embeddings, share, public, click.echo)
+    return DONE
 
 
 @retrain.command()

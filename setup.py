@@ -53,4 +53,5 @@ setup(
         "tensorflow>=2.14,<2.19",
         "threadpoolctl>=3.1",
     ],
+    extras_require={"notebook": ["ipykernel>=6.29", "pandas>=2.2"]},
 )

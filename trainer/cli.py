@@ -241,7 +241,7 @@ def _write(*texts: str) -> None:
 def export(
     run_directory: Path, embeddings: Path | None, share: Path | None, public: Sequence[str]
 ) -> int:
-    """Write a finished run's bottlenecks, or a copy of it that can be given away.
+    """Write a run's bottlenecks, or a copy of it to give away.
 
     The copy is without names of hosts and users and without folders, and `predict` and `report`
     take it. With report.images=false nothing of the pictures is in it.

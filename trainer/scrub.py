@@ -58,9 +58,15 @@ class Secret:
             return rf"(?<![A-Za-z0-9_.-]){word}(?![A-Za-z0-9_-])"
         return rf"(?<![A-Za-z0-9])(?i:{word})(?![A-Za-z0-9])"
 
-    def stands_in_text(self, text: str) -> bool:
-        """Whether it is left in a text, in any way that our files write it."""
-        return any(re.search(Secret(form, "", "").pattern(), text) for form in _forms(self.text))
+    def stands_in_text(self, text: str, lower: str) -> bool:
+        """Whether it is left in a text, in any way that our files write it.
+
+        Args:
+            text: The text.
+            lower: The same in lower case, in which most secrets are seen not to be at all.
+        """
+        forms = [form for form in _forms(self.text) if form.lower() in lower]
+        return any(re.search(Secret(form, "", "").pattern(), text) for form in forms)
 
     def stands_in_bytes(self, content: bytes) -> bool:
         """Whether it is left in what is no text, where neighbours tell nothing."""
@@ -105,7 +111,8 @@ class Secrets:
             text = "\0"
         if "\0" in text:
             return next((one for one in self._all if one.stands_in_bytes(content)), None)
-        return next((one for one in self._all if one.stands_in_text(text)), None)
+        lower = text.lower()
+        return next((one for one in self._all if one.stands_in_text(text, lower)), None)
 
 
 def _last_part(found: re.Match[str]) -> str:

@@ -20,6 +20,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from trainer.config import Config, as_yaml, cache_folder
 from trainer.config_file import load
 from trainer.errors import DataError
@@ -174,7 +176,8 @@ def _require_clean(files: dict[str, bytes], images: bool, secrets: Secrets, run:
     """
     for name, content in files.items():
         file = name.partition("/")[2]
-        found = secrets.left_in(os.fsencode(name)) or secrets.left_in(content)
+        parts = (os.fsencode(name), content, *_texts(name, content))
+        found = next(filter(None, map(secrets.left_in, parts)), None)
         if found:
             raise DataError(
                 f"{run.path}: cannot be shared: {file} holds {found.kind} {found.text!r}.",
@@ -187,6 +190,17 @@ def _require_clean(files: dict[str, bytes], images: bool, secrets: Secrets, run:
                 "false.",
                 "Start the same `retrain run` with --again.",
             )
+
+
+def _texts(name: str, content: bytes) -> Iterator[bytes]:
+    """The texts in a file of arrays, which has four bytes a character, and may be packed."""
+    if not name.endswith(".npz"):
+        return
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        for key in arrays.files:
+            yield os.fsencode(key)
+            if arrays[key].dtype.kind == "U":
+                yield os.fsencode("\n".join(arrays[key].ravel().tolist()))
 
 
 def _zipped(files: dict[str, bytes]) -> bytes:

@@ -17,11 +17,13 @@ import pytest
 import yaml
 
 from test_texts import write_texts
+from trainer.cli import main
 from trainer.rundir import RunDir
 from worlds import Finished, Job
 
 Retrain = Callable[..., Finished]
-PERSON = {"USER": "annabelle", "LOGNAME": "annabelle"}
+Export = Callable[..., Finished]
+PERSON = {"USER": "annabelle", "LOGNAME": "annabelle", "HOME": "/home/annabelle"}
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +54,24 @@ def run(finished: Path) -> Path:
     return copy
 
 
-def shared(retrain: Retrain, run: Path, to: Path, *words: str) -> zipfile.ZipFile:
-    done = retrain("export", run, "--share", to, *words, HOME=str(run.parents[1]), **PERSON)
+@pytest.fixture
+def export(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Export:
+    """Exports in this process, as that person: a process of its own takes seconds."""
+
+    def call(*words: object) -> Finished:
+        monkeypatch.delenv("RETRAIN_CACHE", raising=False)
+        for name, value in PERSON.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit) as ended:
+            main(["export", *map(str, words)])
+        assert isinstance(ended.value.code, int)
+        return Finished([*map(str, words)], ended.value.code, *capsys.readouterr())
+
+    return call
+
+
+def shared(export: Export, run: Path, to: Path) -> zipfile.ZipFile:
+    done = export(run, "--share", to)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{to}\n"
     return zipfile.ZipFile(to)
@@ -67,11 +85,11 @@ def change(run: Path, file: str, **values: object) -> None:
 
 
 def test_the_copy_tells_neither_host_nor_user_nor_folder(
-    retrain: Retrain, home: Path, run: Path, tmp_path: Path
+    export: Export, home: Path, run: Path, tmp_path: Path
 ) -> None:
     warnings = [f"{home}/cache/x.shard: damaged shard, computed anew", "annabelle: no quota"]
     change(run, "results.json", warnings=warnings)
-    copy = shared(retrain, run, tmp_path / "x.zip")
+    copy = shared(export, run, tmp_path / "x.zip")
     host = re.compile(rb"(?<!\w)" + socket.gethostname().encode() + rb"(?!\w)")
     for name in copy.namelist():
         content = copy.read(name)
@@ -88,10 +106,10 @@ def test_the_copy_tells_neither_host_nor_user_nor_folder(
 
 
 def test_only_what_a_reader_needs_is_in_it_under_plain_names(
-    retrain: Retrain, finished: Path, tmp_path: Path
+    export: Export, finished: Path, tmp_path: Path
 ) -> None:
     (finished / "notes.txt").write_text("mine")
-    names = shared(retrain, finished, tmp_path / "x.zip").namelist()
+    names = shared(export, finished, tmp_path / "x.zip").namelist()
     assert names == sorted(names)
     assert {name.split("/")[0] for name in names} == {"texts"}
     assert {name.split("/")[1] for name in names} == set(
@@ -101,20 +119,18 @@ def test_only_what_a_reader_needs_is_in_it_under_plain_names(
     assert [name for name in names if "/stages/" in name] == ["texts/stages/complete.json"]
 
 
-def test_the_same_run_gives_the_same_bytes(
-    retrain: Retrain, finished: Path, tmp_path: Path
-) -> None:
-    shared(retrain, finished, tmp_path / "x.zip")
+def test_the_same_run_gives_the_same_bytes(export: Export, finished: Path, tmp_path: Path) -> None:
+    shared(export, finished, tmp_path / "x.zip")
     (tmp_path / "elsewhere").mkdir()
-    shared(retrain, finished, tmp_path / "elsewhere" / "y.zip")
+    shared(export, finished, tmp_path / "elsewhere" / "y.zip")
     once, again = tmp_path / "x.zip", tmp_path / "elsewhere" / "y.zip"
     assert once.read_bytes() == again.read_bytes()
 
 
 def test_report_and_predict_take_the_unpacked_copy(
-    retrain: Retrain, home: Path, finished: Path, tmp_path: Path
+    retrain: Retrain, export: Export, home: Path, finished: Path, tmp_path: Path
 ) -> None:
-    shared(retrain, finished, tmp_path / "x.zip").extractall(tmp_path)
+    shared(export, finished, tmp_path / "x.zip").extractall(tmp_path)
     before = (tmp_path / "texts" / "report.html").read_bytes()
     drawn = retrain("report", tmp_path / "texts")
     assert drawn.returncode == 0, drawn.stderr
@@ -127,21 +143,29 @@ def test_report_and_predict_take_the_unpacked_copy(
 
 
 def test_a_name_that_is_left_is_refused_with_file_and_kind(
-    retrain: Retrain, run: Path, tmp_path: Path
+    export: Export, run: Path, tmp_path: Path
 ) -> None:
     change(run, "model/about.json", name="Annabelle's")
-    words = ("export", run, "--share", tmp_path / "x.zip")
-    done = retrain(*words, **PERSON)
+    words = (run, "--share", tmp_path / "x.zip")
+    done = export(*words)
     assert done.returncode == 3
     assert "model/about.json holds the user name 'annabelle'" in done.stderr
     assert "--public annabelle" in done.stderr
     assert not list(tmp_path.iterdir())
-    assert retrain(*words, "--public", "annabelle", **PERSON).returncode == 0
+    assert export(*words, "--public", "annabelle").returncode == 0
+
+
+def test_a_name_in_an_array_of_texts_is_found(export: Export, run: Path, tmp_path: Path) -> None:
+    np.savez_compressed(run / "model" / "neighbours.npz", path=np.array(["a", "x/annabelle.jpg"]))
+    change(run, "results.json")
+    done = export(run, "--share", tmp_path / "x.zip")
+    assert done.returncode == 3
+    assert "model/neighbours.npz holds the user name 'annabelle'" in done.stderr
 
 
 @pytest.mark.parametrize("images", [True, False])
 def test_pictures_go_along_only_where_they_may(
-    retrain: Retrain, run: Path, tmp_path: Path, images: bool
+    export: Export, run: Path, tmp_path: Path, images: bool
 ) -> None:
     (run / "gallery").mkdir()
     (run / "gallery" / "1.jpg").write_bytes(b"\xff\xd8a picture")
@@ -149,47 +173,47 @@ def test_pictures_go_along_only_where_they_may(
     config["report"]["images"] = images
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     change(run, "results.json")
-    names = shared(retrain, run, tmp_path / "x.zip").namelist()
+    names = shared(export, run, tmp_path / "x.zip").namelist()
     assert ("spoilt/gallery/1.jpg" in names) is images
 
 
 def test_an_embedded_picture_is_refused_where_none_may_go(
-    retrain: Retrain, run: Path, tmp_path: Path
+    export: Export, run: Path, tmp_path: Path
 ) -> None:
     (run / "config.yaml").write_text(
         (run / "config.yaml").read_text().replace("images: true", "images: false")
     )
     (run / "analysis.json").write_text('{"x": "data:image/png;base64,AA"}')
     change(run, "results.json")
-    done = retrain("export", run, "--share", tmp_path / "x.zip")
+    done = export(run, "--share", tmp_path / "x.zip")
     assert done.returncode == 3
     assert "analysis.json holds a picture" in done.stderr
 
 
 def test_a_run_that_is_changed_or_not_finished_is_not_exported(
-    retrain: Retrain, run: Path, tmp_path: Path
+    export: Export, run: Path, tmp_path: Path
 ) -> None:
     with open(run / "manifest.csv", "a") as file:
         file.write("more")
-    changed = retrain("export", run, "--share", tmp_path / "x.zip")
+    changed = export(run, "--share", tmp_path / "x.zip")
     assert changed.returncode == 3
     assert "changed since the run was finished: manifest.csv" in changed.stderr
     results = json.loads((run / "results.json").read_text())
     (run / "results.json").write_text(json.dumps(results | {"status": "stopped"}))
-    stopped = retrain("export", run, "--embeddings", tmp_path / "x.npz")
+    stopped = export(run, "--embeddings", tmp_path / "x.npz")
     assert stopped.returncode == 2
     assert "not finished: its status is stopped" in stopped.stderr
     assert "Start the same `retrain run` again" in stopped.stderr
-    nothing = retrain("export", run)
+    nothing = export(run)
     assert nothing.returncode == 2
     assert "Say --embeddings FILE.npz, --share FILE.zip, or both" in nothing.stderr
     assert not list(tmp_path.iterdir())
 
 
 def test_embeddings_of_texts_are_their_numbers_in_path_order(
-    retrain: Retrain, home: Path, finished: Path, tmp_path: Path
+    export: Export, home: Path, finished: Path, tmp_path: Path
 ) -> None:
-    done = retrain("export", finished, "--embeddings", tmp_path / "x.npz")
+    done = export(finished, "--embeddings", tmp_path / "x.npz")
     assert done.returncode == 0, done.stderr
     with np.load(tmp_path / "x.npz", allow_pickle=False) as found:
         assert found["embeddings"].dtype == np.float32
@@ -206,7 +230,7 @@ def test_embeddings_of_texts_are_their_numbers_in_path_order(
 
 
 def test_texts_that_were_changed_since_are_not_taken_for_the_runs(
-    retrain: Retrain, run: Path, home: Path, tmp_path: Path
+    export: Export, run: Path, home: Path, tmp_path: Path
 ) -> None:
     moved = home / "other texts"
     shutil.copytree(home / "my texts", moved, dirs_exist_ok=True)
@@ -215,16 +239,16 @@ def test_texts_that_were_changed_since_are_not_taken_for_the_runs(
         (run / "config.yaml").read_text().replace("my texts", "other texts")
     )
     change(run, "results.json")
-    done = retrain("export", run, "--embeddings", tmp_path / "x.npz")
+    done = export(run, "--embeddings", tmp_path / "x.npz")
     assert done.returncode == 3
     assert "1 files are gone or were changed since the run, such as a/0.jpg.txt" in done.stderr
 
 
 def test_embeddings_of_pictures_come_from_the_cache_and_each_content_once(
-    retrain: Retrain, jobs: Callable[[int], Job], tmp_path: Path
+    export: Export, jobs: Callable[[int], Job], tmp_path: Path
 ) -> None:
     job = jobs(1)
-    done = retrain("export", job.folder, "--embeddings", tmp_path / "x.npz")
+    done = export(job.folder, "--embeddings", tmp_path / "x.npz")
     assert done.returncode == 0, done.stderr
     with np.load(tmp_path / "x.npz", allow_pickle=False) as found:
         paths, table = found["path"].tolist(), found["embeddings"]
@@ -243,7 +267,7 @@ def test_embeddings_of_pictures_come_from_the_cache_and_each_content_once(
 
 
 def test_bottlenecks_that_the_cache_lost_are_asked_for(
-    retrain: Retrain, jobs: Callable[[int], Job], tmp_path: Path
+    export: Export, jobs: Callable[[int], Job], tmp_path: Path
 ) -> None:
     job = jobs(1)
     run = tmp_path / "run"
@@ -252,17 +276,17 @@ def test_bottlenecks_that_the_cache_lost_are_asked_for(
     config["run"]["cache"] = str(tmp_path / "empty")
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     change(run, "results.json")
-    done = retrain("export", run, "--embeddings", tmp_path / "x.npz")
+    done = export(run, "--embeddings", tmp_path / "x.npz")
     assert done.returncode == 3
     assert "no longer has 32 of the run's 32 bottlenecks" in done.stderr
     assert "Start the same `retrain run` with --again" in done.stderr
 
 
 def test_the_network_in_the_copy_labels_pictures(
-    retrain: Retrain, jobs: Callable[[int], Job], pictures: Path, tmp_path: Path
+    retrain: Retrain, export: Export, jobs: Callable[[int], Job], pictures: Path, tmp_path: Path
 ) -> None:
     job = jobs(1)
-    done = retrain("export", job.folder, "--share", tmp_path / "x.zip")
+    done = export(job.folder, "--share", tmp_path / "x.zip")
     assert done.returncode == 0, done.stderr
     with zipfile.ZipFile(tmp_path / "x.zip") as copy:
         copy.extractall(tmp_path)

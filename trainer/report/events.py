@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trainer.errors import DataError
-from trainer.rundir import RunDir, write_folder
+from trainer.rundir import RunDir, write_error, write_folder
 
 Results = dict[str, Any]
 
@@ -56,15 +56,18 @@ def write_events(run: RunDir) -> None:
     points = [*_figures(results), *_seconds(results), *_curves(analysis.get("head") or {})]
     now = time.time()
     content = _packed(points, _settings(results), now)
-    # TensorBoard takes any file for one of events whose name holds "tfevents". The time tells it
-    # that a run done again is not the old file gone on; a host's name, as usual there, would
-    # travel with a run directory that is given away.
-    name = f"events.out.tfevents.{now:.0f}.retrain"
+    # TensorBoard takes any file for one of events whose name holds "tfevents". By the time in it,
+    # one that is open sees that a run was done again. A host's name, as usual there, would travel
+    # with a run directory that is given away.
+    name, folder = f"events.out.tfevents.{now:.0f}.retrain", run.path / "events"
 
-    def fill(folder: Path) -> None:
-        (folder / name).write_bytes(content)
+    def fill(made: Path) -> None:
+        try:
+            (made / name).write_bytes(content)
+        except OSError as error:
+            raise write_error(folder / name, len(content), error) from None
 
-    write_folder(run.path / "events", fill)
+    write_folder(folder, fill)
 
 
 def _read_analysis(path: Path) -> Results:

@@ -121,17 +121,20 @@ def _secrets(run: RunDir, config: Config, other: dict[str, str]) -> Iterator[Sec
 
 
 def _copy(run: RunDir, copy: RunDir, images: bool) -> None:
-    """Take along what needs no cleaning, or is cleaned where it then lies."""
+    """Take along what needs no cleaning, or is cleaned where it then lies.
+
+    Links are no part of a run: they could lead to anything that its owner never meant to give.
+    """
     for name in (*TABLES, ANALYSIS):
-        if (run.path / name).is_file():
+        if (run.path / name).is_file() and not (run.path / name).is_symlink():
             shutil.copyfile(run.path / name, copy.path / name)
     for name in FOLDERS if images else FOLDERS[:1]:
-        if (run.path / name).is_dir():
+        if (run.path / name).is_dir() and not (run.path / name).is_symlink():
             _copy_folder(run.path / name, copy.path / name)
 
 
 def _copy_folder(folder: Path, copy: Path) -> None:
-    """Copy regular files; links and what is hidden are no part of a run."""
+    """Copy regular files, but no links and nothing hidden."""
     copy.mkdir()
     for path in folder.iterdir():
         if path.name.startswith(".") or path.is_symlink():

@@ -155,6 +155,16 @@ def test_a_name_that_is_left_is_refused_with_file_and_kind(
     assert export(*words, "--public", "annabelle").returncode == 0
 
 
+def test_what_a_link_leads_to_stays_at_home(export: Export, run: Path, tmp_path: Path) -> None:
+    (tmp_path / "diary").write_text("private")
+    (run / "gallery").mkdir()
+    (run / "gallery" / "1.jpg").symlink_to(tmp_path / "diary")
+    (run / "analysis.json").symlink_to(tmp_path / "diary")
+    change(run, "results.json")
+    names = shared(export, run, tmp_path / "x.zip").namelist()
+    assert not {"spoilt/gallery/1.jpg", "spoilt/analysis.json"} & set(names)
+
+
 def test_a_name_in_an_array_of_texts_is_found(export: Export, run: Path, tmp_path: Path) -> None:
     np.savez_compressed(run / "model" / "neighbours.npz", path=np.array(["a", "x/annabelle.jpg"]))
     change(run, "results.json")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import html
+import io
 import math
 import os
 from collections.abc import Sequence
@@ -13,15 +14,16 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from trainer.data.manifest import read_csv
-from trainer.errors import UsageError
+from trainer.errors import DataError, UsageError
 from trainer.report.verdict import last_lines, unfinished, verdict
 from trainer.report.wording import visible
 from trainer.rundir import RunDir
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+    from PIL.Image import Image
 
-    from trainer.predict import Model
+    from trainer.predict import Model, Prediction
 
 _COLUMNS = "path sha256 group label source fold l2 predicted".split()
 """Of predictions.csv, those of probabilities apart."""
@@ -86,7 +88,8 @@ class Run:
             paths: A file or folder, or several; folders are walked.
         Returns:
             A row for each file: path, predicted (None where it could not be read), `p:CLASS` for
-            each class, unfamiliar (not told by this version: None), error (empty where it could).
+            each class, unfamiliar (whether it is unlike all training images; None where nobody
+            knows), error (empty where it could).
         Raises:
             UsageError: pandas is not there, or the run is not finished.
             DataError: A folder holds no file, or the model is damaged.
@@ -100,11 +103,51 @@ class Run:
             row = found.probabilities
             numbers = [math.nan] * len(classes) if row is None else row.tolist()
             named = None if row is None else classes[int(row.argmax())]
-            rows.append([found.path, named, *numbers, None, found.error])
+            rows.append([found.path, named, *numbers, found.unfamiliar, found.error])
         columns = [f"p:{name}" for name in classes]
         return pandas.DataFrame(
             rows, columns=["path", "predicted", *columns, "unfamiliar", "error"]
         )
+
+    def heatmap(self, path: str | os.PathLike[str]) -> Image:
+        """Where in an image the evidence for the predicted class lies, as a small picture.
+
+        Blue speaks for the class that the model says, orange for the runner-up. It is drawn on the
+        network's coarse grid; each cell sees far beyond itself.
+
+        Raises:
+            UsageError: The model has no network in it, as of a run on bottlenecks.
+            DataError: The image cannot be read.
+        """
+        from PIL import Image as pictures
+
+        look = self._labelled(path, looks=True).look
+        if look is None or look.heat_map is None:
+            raise UsageError(
+                f"{visible(str(self.path))}: no heat maps: its model has no network in it that "
+                "tells them."
+            )
+        return pictures.open(io.BytesIO(look.heat_map))
+
+    def neighbours(self, path: str | os.PathLike[str]) -> DataFrame:
+        """The training images that an image is most like, the nearest first.
+
+        Returns:
+            Columns path (relative to the run's data), label, distance (1 - cosine in standardised
+            bottleneck space).
+        Raises:
+            UsageError: pandas is not there.
+            DataError: The image cannot be read.
+        """
+        pandas, classes = _pandas(), self._model.about.classes
+        rows = [(one.path, classes[one.label], one.distance) for one in self._labelled(path).near]
+        return pandas.DataFrame(rows, columns=["path", "label", "distance"])
+
+    def _labelled(self, path: str | os.PathLike[str], looks: bool = False) -> Prediction:
+        (found,) = self._model.label([os.fspath(path)], looks)
+        if found.error:
+            raise DataError(f"{visible(found.path)}: {found.error}.")
+        return found
 
     @cached_property
     def _model(self) -> Model:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import trainer
+from trainer.analysis.neighbours import Neighbours, Space
 from trainer.data.manifest import write_csv
 from trainer.errors import DataError, UsageError
 from trainer.head.export import About, save_model
@@ -59,7 +60,14 @@ def run(tmp_path: Path) -> RunDir:
     ]
     write_csv(run.predictions, [*header, *(f"p:{name}" for name in CLASSES)], rows)
     head = np.array([[1.0, -1.0], [0.0, 0.0]]), np.zeros(2)
-    save_model(run.model, head, About("made up", CLASSES, 2, "", "", 64), None, "Right.")
+    space = Space(np.zeros(2), np.ones(2))
+    rows_kept = np.array([[1, 0], [0, 1]], np.float32)
+    paths = ["a/near.jpg", "b/far.jpg"]
+    kept = Neighbours(
+        space, space.quantised(rows_kept), np.array([0, 1]), paths, [bytes(32)] * 2, 2, limit=0.3
+    )
+    about = About("made up", CLASSES, 2, "", "", 64)
+    save_model(run.model, head, about, None, kept.to_arrays(), "Right.")
     return run
 
 
@@ -103,6 +111,25 @@ def test_a_run_that_scored_nothing_has_an_empty_table_of_the_same_columns(run: R
     assert len(empty) == 0
 
 
+def test_neighbours_are_a_table_the_nearest_first(run: RunDir, tmp_path: Path) -> None:
+    (tmp_path / "new.txt").write_text("5,1")
+    table = trainer.Run(run.path).neighbours(tmp_path / "new.txt")
+    assert table.path.tolist() == ["a/near.jpg", "b/far.jpg"]
+    assert table.label.tolist() == CLASSES
+    assert table.distance[0] == pytest.approx(1 - 5 / math.sqrt(26), abs=1e-6)
+
+
+def test_model_without_a_network_has_no_heat_maps(run: RunDir, tmp_path: Path) -> None:
+    (tmp_path / "new.txt").write_text("5,1")
+    with pytest.raises(UsageError, match="no heat maps"):
+        trainer.Run(run.path).heatmap(tmp_path / "new.txt")
+
+
+def test_file_that_cannot_be_read_has_no_neighbours(run: RunDir, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="No such file"):
+        trainer.Run(run.path).neighbours(tmp_path / "gone.txt")
+
+
 def test_files_and_folders_are_labelled_and_what_cannot_be_read_has_its_reason(
     run: RunDir, tmp_path: Path
 ) -> None:
@@ -120,6 +147,7 @@ def test_files_and_folders_are_labelled_and_what_cannot_be_read_has_its_reason(
     assert np.isnan(table["p:b"][2])
     assert table.error[:2].tolist() == ["", ""]
     assert "number" in table.error[2]
+    assert table.unfamiliar.tolist() == [False, True, None]
     one, other = folder / "2.txt", str(folder / "1.txt")
     assert here.predict([one, other]).predicted.tolist() == ["b", ODD]
     assert here.predict(one).predicted.tolist() == ["b"]

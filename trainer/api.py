@@ -21,7 +21,7 @@ from trainer.rundir import RunDir
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-    from PIL.Image import Image
+    from PIL.Image import Image as Picture
 
     from trainer.predict import Model, Prediction
 
@@ -109,7 +109,7 @@ class Run:
             rows, columns=["path", "predicted", *columns, "unfamiliar", "error"]
         )
 
-    def heatmap(self, path: str | os.PathLike[str]) -> Image:
+    def heatmap(self, path: str | os.PathLike[str]) -> Picture:
         """Where in an image the evidence for the predicted class lies, as a small picture.
 
         Blue speaks for the class that the model says, orange for the runner-up. It is drawn on the
@@ -119,7 +119,7 @@ class Run:
             UsageError: The model has no network in it, as of a run on bottlenecks.
             DataError: The image cannot be read.
         """
-        from PIL import Image as pictures
+        from PIL import Image
 
         look = self._labelled(path, looks=True).look
         if look is None or look.heat_map is None:
@@ -127,7 +127,7 @@ class Run:
                 f"{visible(str(self.path))}: no heat maps: its model has no network in it that "
                 "tells them."
             )
-        return pictures.open(io.BytesIO(look.heat_map))
+        return Image.open(io.BytesIO(look.heat_map))
 
     def neighbours(self, path: str | os.PathLike[str]) -> DataFrame:
         """The training images that an image is most like, the nearest first.

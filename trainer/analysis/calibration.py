@@ -34,7 +34,7 @@ def log_loss(labels: IntArray, probabilities: FloatArray) -> float:
         probabilities: (n, classes) of each item.
     """
     given = probabilities[np.arange(len(labels)), labels]
-    return float(-np.log(np.maximum(given, SMALLEST_PROBABILITY)).mean())
+    return float(0.0 - np.log(np.maximum(given, SMALLEST_PROBABILITY)).mean())  # never -0.0
 
 
 def prior_log_loss(labels: IntArray, prior: FloatArray) -> float:

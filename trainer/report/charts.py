@@ -84,7 +84,7 @@ def coverage(curve: Rows) -> Chart | None:
         axes.plot(_column(curve, "coverage"), _column(curve, "accuracy"), color=GOOD)
         _percents(axes, "Images answered, the surest first", "Right among them")
         axes.set_xlim(0, 1.02)
-        axes.set_ylim(max(0.0, min(_column(curve, "accuracy")) - 0.03), 1.01)
+        axes.set_ylim(max(0.0, min(0.9, min(_column(curve, "accuracy")) - 0.02)), 1.005)
 
     return _chart(draw, "Accuracy against coverage", curve)
 

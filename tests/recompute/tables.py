@@ -21,6 +21,9 @@ COLUMNS = {
     "manifest.csv": ["path", "label", "sha256", "group", "split", "moved", "given"],
     "groups.csv": ["sha256", "path", "label", "unit"],
     "quarantine.csv": ["path", "bytes", "reason"],
+    "suspects.csv": (
+        "path sha256 label p_label predicted p_predicted counted_to flagged split".split()
+    ),
     "predictions.csv": ["path", "sha256", "group", "label", "source", "fold", "l2", "predicted"],
 }
 

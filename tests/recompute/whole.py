@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from aside import check_aside
 from checks import (
     check_groups,
     check_manifest,
@@ -46,6 +47,7 @@ def recompute(findings: Findings, folder: Path, origin: Path | None, refit: bool
     check_groups(findings, run, expected)
     check_predictions(findings, run, expected)
     check_results(findings, run, expected)
+    check_aside(findings, run, expected)
     if origin is not None:
         check_near(findings, run, expected)
     check_complete(findings, run)

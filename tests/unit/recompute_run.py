@@ -16,6 +16,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "recompute"))
 
+from aside import WISHES, answers, falling, suspects, tempered_loss
 from checks import Expected, expect
 from head import Ints
 from nested import Chooser, Data
@@ -70,6 +71,7 @@ def make_run(folder: Path, source_folder: Path) -> None:
         [[i.sha256, i.path, i.label, expected.units[i.sha256]] for i in expected.items.items],
     )
     write_scores(folder, gather_data(run, expected, source), expected)
+    write_aside(folder, expected)
     (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
     seal(folder)
 
@@ -113,6 +115,36 @@ def write_scores(folder: Path, data: Data, expected: Expected) -> None:
     document["headline"]["value"] = pooled["accuracy"]
     document["headline"] |= {key: pooled[key] for key in ("interval95", "n", "majority")}
     (folder / "results.json").write_text(json.dumps(document))
+
+
+def write_aside(folder: Path, expected: Expected) -> None:
+    """suspects.csv and analysis.json."""
+    rows = [row for row in read_table(folder, "predictions.csv") if row["source"] == "oof"]
+    by_path = {row["path"]: row for row in rows}
+    told: list[list[Any]] = []
+    for path, own, counted in suspects(rows, expected):
+        row = by_path[path]
+        doubted = int(counted not in ("", row["label"]))
+        told.append([path, row["sha256"], row["label"], own, "", "", counted, doubted, "training"])
+    table(folder, "suspects.csv", told)
+    given, labels = answers(rows, expected)
+    steps = falling(given.max(axis=1).tolist(), (given.argmax(axis=1) == labels).tolist())
+    best = min(np.geomspace(0.01, 100, 40_001), key=lambda one: tempered_loss(given, labels, one))
+    wishes = []
+    for wish in WISHES:
+        good = [step for step in steps if step[2] >= wish]
+        threshold, coverage, accuracy = good[-1] if good else (None, None, None)
+        wishes.append({"threshold": threshold, "coverage": coverage, "accuracy": accuracy})
+    document = {
+        "suspects": {"n": len(rows), "flagged": sum(int(row[7]) for row in told)},
+        "calibration": {
+            "source": "oof",
+            "bins": [],
+            "temperature": {"value": best, "log_loss": tempered_loss(given, labels, best)},
+        },
+        "abstaining": {"n": len(rows), "wishes": wishes},
+    }
+    (folder / "analysis.json").write_text(json.dumps(document))
 
 
 def counted(data: Data, expected: Expected) -> dict[str, Any]:
@@ -181,6 +213,6 @@ def table(folder: Path, name: str, rows: Iterable[Sequence[Any]], more: Iterable
 def seal(folder: Path) -> None:
     """Write the final mark."""
     names = ["manifest.csv", "groups.csv", "quarantine.csv", "predictions.csv"]
-    names += ["results.json", "config.yaml"]
+    names += ["suspects.csv", "analysis.json", "results.json", "config.yaml"]
     hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
     (folder / "stages" / "complete.json").write_text(json.dumps({"files": hashes}))

@@ -72,14 +72,24 @@ def in_table(name: str, change: Callable[[list[list[str]]], object]) -> Callable
 
 def in_results(*keys: str | int, value: object) -> Callable[[Path], None]:
     """Spoil one value of results.json."""
+    return in_document("results.json", *keys, value=value)
+
+
+def in_findings(*keys: str | int, value: object) -> Callable[[Path], None]:
+    """Spoil one value of analysis.json."""
+    return in_document("analysis.json", *keys, value=value)
+
+
+def in_document(name: str, *keys: str | int, value: object) -> Callable[[Path], None]:
+    """Spoil one value of a JSON file."""
 
     def spoil(folder: Path) -> None:
-        document = json.loads((folder / "results.json").read_text())
+        document = json.loads((folder / name).read_text())
         holder = document
         for key in keys[:-1]:
             holder = holder[key]
         holder[keys[-1]] = value
-        (folder / "results.json").write_text(json.dumps(document))
+        (folder / name).write_text(json.dumps(document))
 
     return spoil
 
@@ -112,6 +122,12 @@ def test_the_manifest_serves_where_the_source_is_gone(pristine: Path) -> None:
         (in_table("predictions.csv", swap(6, "0.5")), "predictions.csv: l2 of"),
         (in_table("predictions.csv", swap(-1, "0.99")), "predictions.csv: sum of"),
         (in_table("predictions.csv", swap(-1, "none")), "found \"'none'\""),
+        (in_table("suspects.csv", swap(3, "0.999")), "suspects.csv: p_label of"),
+        (in_table("suspects.csv", swap(7, "2")), "suspects.csv: flagged of"),
+        (in_table("suspects.csv", lambda r: r.pop()), "suspects.csv: rows"),
+        (in_findings("calibration", "temperature", "value", value=9.0), "temperature"),
+        (in_findings("abstaining", "wishes", 0, "coverage", value=0.01), "abstaining at 0.9"),
+        (in_findings("suspects", "flagged", value=99), "analysis.json: suspects"),
         (in_results("data", "duplicates", value=2), "data.duplicates"),
         (in_results("data", "split", "test", value=0), "data.split"),
         (in_results("test", "accuracy", value=0.123), "test.accuracy"),

@@ -15,9 +15,9 @@ from trainer.head.export import About, save_model
 from trainer.head.fitted import Fitted
 from trainer.progress import Progress
 from trainer.record import Record, Results, write_environment
+from trainer.report.card import model_card
 from trainer.report.events import write_events
 from trainer.report.page import write_report
-from trainer.report.verdict import verdict
 from trainer.rundir import RunDir, remove
 from trainer.stages import STOPPED, Inputs, unchanged
 from trainer.world.comm import World
@@ -55,8 +55,9 @@ def publish(
         RetrainError: The disk is full, or another write failed.
         Stopped: Some rank was asked to stop before the final mark was begun.
     """
-    about, accuracy = _about(config, dataset, features, record), verdict(record.results())
-    made_from = {**fits, "about": asdict(about), "accuracy": accuracy}
+    about = _about(config, dataset, features, record)
+    card = model_card(record.results(), about, features.network)
+    made_from = {**fits, "about": asdict(about), "card": card}
 
     with record.stage("model", lambda: made_from, [run.model]):
         if world.on_root(lambda: unchanged(run, "model", made_from, [run.model])):
@@ -70,7 +71,7 @@ def publish(
                     about,
                     features.network,
                     neighbours.to_arrays(),
-                    accuracy,
+                    card,
                 )
             )
     world.agree()

@@ -17,7 +17,6 @@ import numpy as np
 from trainer.arrays import Array, FloatArray
 from trainer.errors import DataError, listed
 from trainer.features.backbone import FrozenBackbone
-from trainer.features.preprocess import recipe
 from trainer.rundir import sha256_of, write_error, write_folder
 
 HEAD, LABELS, ABOUT, CARD = "head.npz", "labels.txt", "about.json", "README.md"
@@ -53,7 +52,7 @@ def save_model(
     about: About,
     network: FrozenBackbone | None,
     neighbours: Mapping[str, Array],
-    accuracy: str,
+    card: str,
 ) -> None:
     """Write `model/`, whole or not at all.
 
@@ -63,14 +62,14 @@ def save_model(
         about: What it is.
         network: The backbone; None for a head on bottleneck texts alone.
         neighbours: What `neighbours.npz` holds.
-        accuracy: A sentence for the model card.
+        card: What `README.md` says.
     """
     files = {
         HEAD: _packed({"W": head[0], "b": head[1]}),
         NEIGHBOURS: _packed(neighbours),
-        LABELS: "".join(f"{_one_line(name)}\n" for name in about.classes).encode(),
+        LABELS: "".join(f"{one_line(name)}\n" for name in about.classes).encode(),
         ABOUT: f"{json.dumps(asdict(about), indent=2)}\n".encode("ascii"),
-        CARD: _card(about, accuracy, network).encode(),
+        CARD: card.encode(),
     }
 
     def put(path: Path, name: str, content: bytes) -> None:
@@ -134,7 +133,7 @@ def _no_model(folder: Path) -> DataError:
     )
 
 
-def _one_line(name: str) -> str:
+def one_line(name: str) -> str:
     """A class name as it is, or escaped where it holds line ends or bytes that are no text."""
     return name if name.isprintable() else json.dumps(name)[1:-1]
 
@@ -188,24 +187,6 @@ def _save_network(
         reason = error.message.rpartition("; ")[2].partition(" [")[0]
         known = OSError(errno.ENOSPC if full else errno.EIO, reason)
         raise write_error(folder, size, known) from None
-
-
-def _card(about: About, accuracy: str, network: FrozenBackbone | None) -> str:
-    kind = "A softmax layer on bottlenecks that retrain.py made; the network is not in it."
-    if network is not None:
-        row = network.network
-        kind = (
-            f"{row.title} up to its layer `{network.cut}` in {network.precision}, then a softmax\n"
-            f"layer. Input: {recipe(row)}."
-        )
-    note = about.weights_note
-    limits = f"\n**{note[:1].upper()}{note[1:]}.**\n" if note else ""
-    names = ", ".join(f"`{_one_line(name)}`" for name in about.classes)
-    return (
-        f"# {_one_line(about.name)}\n\n{kind}\n{limits}\n{accuracy}\n\nClasses: {names}.\n\n"
-        "It knows these classes only, and says one of them for any picture. It was scored on\n"
-        "pictures like those it was trained on; expect less on others.\n"
-    )
 
 
 def read_about(folder: Path) -> About:

@@ -101,7 +101,7 @@ class Analysis:
         found = find_neighbours(
             dataset, values, self._features.reader, self._config.run.seed, world
         )
-        self._progress.say("Learning curve, suspects, pictures")
+        self._progress.say("Analysis: learning curve, suspects, pictures")
         curve = self._learning_curve(values)
         answers = entries.gather_answers(dataset, self._predictions)
         chosen = entries.choose(answers, dataset)

@@ -134,7 +134,7 @@ WITH_PICTURES = (
     "run/.gallery.*",
 )  # fmt: skip
 LINES = (
-    "Head: choosing", "  L2 0.1 ", "  L2 0.0001 ", r"Head: \d+ fits at", "Learning curve",
+    "Head: choosing", "  L2 0.1 ", "  L2 0.0001 ", r"Head: \d+ fits at", "Analysis:",
     "Saving the model",
 )  # fmt: skip
 LINES_WITH_PICTURES = ("Bottlenecks:", r"Bottlenecks \d")

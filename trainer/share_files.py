@@ -6,16 +6,19 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from trainer.analysis.neighbours import ARRAYS, Neighbours
 from trainer.config import Config, Tree
 from trainer.data.manifest import read_csv, write_csv
-from trainer.rundir import RunDir, write_json
+from trainer.head.export import NEIGHBOURS, packed, read_arrays, seal
+from trainer.rundir import RunDir, write_bytes, write_json
 from trainer.scrub import Secrets
 
 Results = dict[str, Any]
 
-TABLES = ("manifest.csv", "quarantine.csv", "groups.csv", "predictions.csv")
+TABLES = ("manifest.csv", "quarantine.csv", "groups.csv", "predictions.csv", "suspects.csv")
 ANALYSIS = "analysis.json"
 
 _PATHS = ("path", "group", "unit")
@@ -105,3 +108,13 @@ def make_relative(copy: RunDir) -> None:
     if analysis.is_file():
         known = json.loads(analysis.read_text(encoding="utf-8"))
         write_json(analysis, _each_text(known, shorter))
+    if copy.model.is_dir():
+        _shorten_neighbours(copy.model, shorter)
+
+
+def _shorten_neighbours(model: Path, shorter: Callable[[str], str]) -> None:
+    """Rename the items that a copied model keeps, and seal it anew."""
+    known = Neighbours.from_arrays(read_arrays(model, NEIGHBOURS, ARRAYS))
+    known.paths = [shorter(path) for path in known.paths]
+    write_bytes(model / NEIGHBOURS, packed(known.to_arrays()))
+    seal(model)

@@ -25,7 +25,7 @@ from typing import Any
 from trainer import progress
 from trainer.analysis import scores
 from trainer.cli import main
-from trainer.report import page
+from trainer.report import pages
 from trainer.world import launch
 
 ERRORS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EIO)
@@ -106,7 +106,7 @@ def fail_everywhere(config: str, folder: Path) -> None:
     assert run([*words, str(reference)])[0] == 0
     disk = Disk(out)
     scores.BOOTSTRAP_DRAWS = 20
-    page._environment = functools.cache(page._environment)  # the templates once for all runs
+    pages._environment = functools.cache(pages._environment)  # the templates once for all runs
     for number in range(1000):
         error = ERRORS[number % len(ERRORS)]
         with disk.failing(number, error):

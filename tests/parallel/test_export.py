@@ -113,8 +113,8 @@ def test_only_what_a_reader_needs_is_in_it_under_plain_names(
     assert names == sorted(names)
     assert {name.split("/")[0] for name in names} == {"texts"}
     assert {name.split("/")[1] for name in names} == set(
-        "config.yaml environment.json groups.csv manifest.csv model predictions.csv quarantine.csv "
-        "report.html results.json stages".split()
+        "analysis.json config.yaml environment.json groups.csv manifest.csv model predictions.csv "
+        "quarantine.csv report.html results.json stages suspects.csv".split()
     )
     assert [name for name in names if "/stages/" in name] == ["texts/stages/complete.json"]
 
@@ -157,8 +157,9 @@ def test_a_name_that_is_left_is_refused_with_file_and_kind(
 
 def test_what_a_link_leads_to_stays_at_home(export: Export, run: Path, tmp_path: Path) -> None:
     (tmp_path / "diary").write_text("private")
-    (run / "gallery").mkdir()
+    (run / "gallery").mkdir(exist_ok=True)
     (run / "gallery" / "1.jpg").symlink_to(tmp_path / "diary")
+    (run / "analysis.json").unlink()
     (run / "analysis.json").symlink_to(tmp_path / "diary")
     change(run, "results.json")
     names = shared(export, run, tmp_path / "x.zip").namelist()
@@ -177,7 +178,7 @@ def test_a_name_in_an_array_of_texts_is_found(export: Export, run: Path, tmp_pat
 def test_pictures_go_along_only_where_they_may(
     export: Export, run: Path, tmp_path: Path, images: bool
 ) -> None:
-    (run / "gallery").mkdir()
+    (run / "gallery").mkdir(exist_ok=True)
     (run / "gallery" / "1.jpg").write_bytes(b"\xff\xd8a picture")
     config = yaml.safe_load((run / "config.yaml").read_text())
     config["report"]["images"] = images

@@ -48,7 +48,8 @@ for place, name in json.loads(sys.argv[3]):
 """
 
 FINISHED = (
-    "config.yaml predictions.csv model/head.npz head/fitted results.json stages/plan.json"
+    "config.yaml predictions.csv model/head.npz head/fitted head/neighbours analysis.json "
+    "suspects.csv results.json stages/plan.json"
 ).split()
 STOPPED = "head/checkpoint stages/stopped.json".split()
 
@@ -66,11 +67,11 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
 def test_flipped_bit_in_a_finished_run_is_named_and_mended(
     name: str, outcomes: dict[str, list[Any]]
 ) -> None:
-    assert outcomes[name] == [True, "complete", True, ["fitted"]]
+    assert outcomes[name] == [True, "complete", True, ["fitted", "neighbours"]]
 
 
 @pytest.mark.parametrize("name", [f"stopped {name}" for name in STOPPED])
 def test_flipped_bit_in_a_stopped_run_is_named_and_its_result_is_right(
     name: str, outcomes: dict[str, list[Any]]
 ) -> None:
-    assert outcomes[name] == [True, "complete", True, ["fitted"]]
+    assert outcomes[name] == [True, "complete", True, ["fitted", "neighbours"]]

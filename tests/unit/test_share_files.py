@@ -6,8 +6,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
+
+from trainer.analysis.neighbours import ARRAYS, Neighbours, Space
 from trainer.config import Config
 from trainer.data.manifest import read_csv, write_csv
+from trainer.head.export import About, read_arrays, require_undamaged, save_model
 from trainer.rundir import RunDir
 from trainer.scrub import Secrets, hosts
 from trainer.share_files import (
@@ -66,7 +70,16 @@ def test_absolute_paths_of_a_manifest_lose_what_they_have_in_common(tmp_path: Pa
     write_csv(run.manifest, header, rows)
     write_csv(run.quarantine, ("path", "bytes", "reason"), [(f"{prefix}y/3.jpg", 0, "is empty")])
     (tmp_path / "analysis.json").write_text(json.dumps({"wrong": [{"path": f"{prefix}y/2.jpg"}]}))
+    paths = [f"{prefix}x/1_nohash_2.jpg", "/elsewhere/3.jpg"]
+    space = Space(np.zeros(2), np.ones(2))
+    table = space.quantised(np.eye(2, dtype=np.float32))
+    kept = Neighbours(space, table, np.array([0, 1]), paths, [bytes(32)] * 2, 2)
+    about = About("a", ["a", "b"], 2, "", "", 1)
+    save_model(run.model, (np.eye(2), np.zeros(2)), about, None, kept.to_arrays(), "")
     make_relative(run)
+    require_undamaged(run.model)
+    arrays = read_arrays(run.model, "neighbours.npz", ARRAYS)
+    assert Neighbours.from_arrays(arrays).paths == ["x/1_nohash_2.jpg", "/elsewhere/3.jpg"]
     assert [tuple(row.values()) for row in read_csv(run.manifest)] == [
         ("x/1_nohash_2.jpg", "a", "x/1"),
         ("y/2.jpg", "b", ""),

@@ -17,7 +17,7 @@ import numpy as np
 from trainer.arrays import Array, FloatArray
 from trainer.errors import DataError, listed
 from trainer.features.backbone import FrozenBackbone
-from trainer.rundir import sha256_of, write_error, write_folder
+from trainer.rundir import sha256_of, write_bytes, write_error, write_folder
 
 HEAD, LABELS, ABOUT, CARD = "head.npz", "labels.txt", "about.json", "README.md"
 NEIGHBOURS = "neighbours.npz"
@@ -65,8 +65,8 @@ def save_model(
         card: What `README.md` says.
     """
     files = {
-        HEAD: _packed({"W": head[0], "b": head[1]}),
-        NEIGHBOURS: _packed(neighbours),
+        HEAD: packed({"W": head[0], "b": head[1]}),
+        NEIGHBOURS: packed(neighbours),
         LABELS: "".join(f"{one_line(name)}\n" for name in about.classes).encode(),
         ABOUT: f"{json.dumps(asdict(about), indent=2)}\n".encode("ascii"),
         CARD: card.encode(),
@@ -83,16 +83,29 @@ def save_model(
             _save_network(path, folder, head, network)
         for name, content in files.items():
             put(path, name, content)
-        put(path, HASHES, json.dumps({"files": _hashes(path)}, indent=2).encode())
+        put(path, HASHES, _sealed(path))
 
     write_folder(folder, fill)
 
 
-def _packed(arrays: Mapping[str, Array]) -> bytes:
+def packed(arrays: Mapping[str, Array]) -> bytes:
     """Arrays as numpy's npz, without pickles."""
-    packed = io.BytesIO()
-    np.savez(packed, **arrays)
-    return packed.getvalue()
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    return content.getvalue()
+
+
+def _sealed(folder: Path) -> bytes:
+    return json.dumps({"files": _hashes(folder)}, indent=2).encode()
+
+
+def seal(folder: Path) -> None:
+    """Take a model's files as they are now for what was saved.
+
+    Raises:
+        RetrainError: The list of them cannot be written.
+    """
+    write_bytes(folder / HASHES, _sealed(folder))
 
 
 def _hashes(folder: Path) -> dict[str, str]:

@@ -250,8 +250,8 @@ def export(
     retrain export runs/photos --embeddings photos.npz
     retrain export runs/photos --share photos.zip
     """
-    from trainer.export import export as write
     from trainer.rundir import RunDir
+    from trainer.sharing.export import export as write
 
     write(RunDir(run_directory), embeddings, share, public, click.echo)
     return DONE

@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from trainer.scrub import HOST, USER, Secret, Secrets, hosts, people, secret_hosts, secret_paths
+from trainer.sharing.scrub import (
+    HOST,
+    USER,
+    Secret,
+    Secrets,
+    hosts,
+    people,
+    secret_hosts,
+    secret_paths,
+)
 
 KNOWN = [
     *secret_hosts(hosts(["gpu07.hpc.example.org", "login1"])),

@@ -27,8 +27,7 @@ from trainer.config_file import load
 from trainer.errors import DataError
 from trainer.report.page import write_report
 from trainer.rundir import RunDir, write_error, write_json, write_text
-from trainer.scrub import Secret, Secrets, hosts, people, secret_hosts, secret_paths
-from trainer.share_files import (
+from trainer.sharing.cleaned import (
     ANALYSIS,
     TABLES,
     cleaned_config,
@@ -36,6 +35,7 @@ from trainer.share_files import (
     cleaned_results,
     make_relative,
 )
+from trainer.sharing.scrub import Secret, Secrets, hosts, people, secret_hosts, secret_paths
 
 Results = dict[str, Any]
 

@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from trainer.embeddings import pack_embeddings
 from trainer.errors import DataError, UsageError, listed
 from trainer.progress import to_stderr
 from trainer.rundir import RunDir, write_bytes
-from trainer.share_zip import pack_share
+from trainer.sharing.embeddings import pack_embeddings
+from trainer.sharing.zipped import pack_share
 
 
 def export(

@@ -14,7 +14,7 @@ from trainer.config import Config, Tree
 from trainer.data.manifest import read_csv, write_csv
 from trainer.head.export import NEIGHBOURS, packed, read_arrays, seal
 from trainer.rundir import RunDir, write_bytes, write_json
-from trainer.scrub import Secrets
+from trainer.sharing.scrub import Secrets
 
 Results = dict[str, Any]
 

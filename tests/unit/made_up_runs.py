@@ -84,6 +84,7 @@ def blank(classes: list[str] | None) -> Results:
         "data": {"classes": classes, "images": None, "split": None},
         "seconds": {"total": None},
         "gpu_hours": None,
+        "energy_joules": None,
     }
 
 

@@ -74,6 +74,7 @@ def make_pictures(
     """
     sharers = world.size if all(world.collect(network.is_running)) else 1
     mine = wanted[world.rank :: sharers] if world.rank < sharers else []
+    world.cut_short(lambda: _start(network, batch, mine))
     files = _files(plan, mine)
     made: Pictures = {}
     lost: list[str] = []
@@ -98,6 +99,13 @@ def make_pictures(
     return {name: content for part in world.collect(made) for name, content in part.items()}
 
 
+def _start(network: FrozenBackbone, batch: int, wanted: Sequence[Wanted]) -> None:
+    """Get the network ready, where it is to explain something and does not run yet."""
+    if not network.is_running and any(one.head is not None for one in wanted):
+        network.set_up()
+        network.warm_up(batch)
+
+
 def _files(plan: Plan, wanted: Sequence[Wanted]) -> dict[str, SourceFile]:
     paths = {one.path for one in wanted}
     return {file.path: file for file in plan.files if file.path in paths}
@@ -111,9 +119,6 @@ def _heat_maps(good: list[tuple[Wanted, Decoded]], network: FrozenBackbone, batc
     explained = [(one, image) for one, image in good if one.head is not None]
     if not explained:
         return {}
-    if not network.is_running:
-        network.set_up()
-        network.warm_up(batch)
     side = network.network.side
     pixels = np.zeros((batch, side, side, 3), np.uint8)
     for row, (_, image) in zip(pixels, explained, strict=False):

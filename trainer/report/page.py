@@ -166,6 +166,7 @@ def _made(run: RunDir, results: Results) -> Results:
         "world_size": _world_size(world),
         "seconds": {"total": None} | (results.get("seconds") or {}),
         "gpu_hours": results.get("gpu_hours"),
+        "energy_joules": results.get("energy_joules"),
         "to_label": to_label(results),
         "files": {path.name: _text(path) for path in (run.config, run.environment)},
         "run_name": run.path.resolve().name,

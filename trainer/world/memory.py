@@ -14,16 +14,15 @@ from __future__ import annotations
 import os
 import re
 import socket
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainer.world.slurm_words import answer
+
 ROOT = Path("/")
 GIB = 2**30
-SLURM_SECONDS = 10.0
-"""To wait for an answer of Slurm, which may be down."""
 
 
 @dataclass(frozen=True)
@@ -175,18 +174,9 @@ def _limits() -> str:
 
 def _slurm_saw_one(job: str) -> bool:
     """Whether Slurm says of a job, or a step of it, that it ran out of memory."""
-    shown = _answer("sacct", "--noheader", "--parsable2", "--jobs", job, "--format", "State")
-    shown = shown or _answer("scontrol", "show", "job", "--oneliner", job)  # no accounting here
+    shown = answer("sacct", "--noheader", "--parsable2", "--jobs", job, "--format", "State")
+    shown = shown or answer("scontrol", "show", "job", "--oneliner", job)  # no accounting here
     return re.search(r"(^| JobState=)OUT_OF_ME", shown, re.MULTILINE) is not None
-
-
-def _answer(*command: str) -> str:
-    """What a command of Slurm prints; nothing where it is not there, or does not answer."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SLURM_SECONDS)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout if done.returncode == 0 else ""
 
 
 def less_memory(ranks: int) -> str:

@@ -15,7 +15,7 @@ import pytest
 
 from limited_memory import limited
 from trainer.errors import FAILED
-from trainer.world import memory
+from trainer.world import memory, slurm_words
 from trainer.world.memory import GIB, Kills, available_gib, less_memory, machine_gib
 
 V1 = "sys/fs/cgroup/memory"
@@ -179,7 +179,7 @@ def test_slurm_is_asked_for_the_end_of_a_job_that_is_gone(
         (tmp_path / name).write_text(f'#!/bin/sh\ncase "$*" in *7*) {body};; esac\n')
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(memory, "SLURM_SECONDS", 0.5)
+    monkeypatch.setattr(slurm_words, "SECONDS", 0.5)
     told = "a process of job 7 was killed for want of memory"
     assert replace(Kills.now(), job="7").since() == (told if says in SAYS else "")
 

@@ -170,6 +170,43 @@ def test_predict_walks_a_folder_and_writes_json(
     assert set(answers[0]["probabilities"]) == {"lake", "roof 'old'"}
 
 
+def test_page_of_new_pictures_shows_them_why_and_what_they_look_like(
+    jobs: Jobs, pictures: Path, retrain: Retrain, tmp_path: Path
+) -> None:
+    new = [pictures / "lake" / "01.jpg", pictures / "lake" / "short.jpg"]
+    done = retrain("predict", jobs(1).folder, *new, "--report", tmp_path / "new.html")
+    assert done.returncode == 3
+    assert done.stderr.endswith(f"\nReport: {tmp_path / 'new.html'}\n")
+    page = (tmp_path / "new.html").read_text()
+    assert page.count('src="data:image/jpeg;base64,') == 5  # itself, its evidence, three neighbours
+    assert "truncated" in page
+
+
+EVIDENCE = """
+import sys
+import numpy as np
+import tensorflow as tf
+model = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
+side = model.structured_input_signature[1]["pixels"].shape[1]
+pixels = np.random.default_rng(0).integers(0, 256, (4, side, side, 3), np.uint8)
+found = {name: value.numpy() for name, value in model(pixels=tf.constant(pixels)).items()}
+head = np.load(sys.argv[1] + "/head.npz")
+logits = found["evidence"].mean(axis=(1, 2)) + head["b"]
+print(np.abs(logits - found["logits"]).max() / np.abs(found["logits"]).max())
+"""
+
+
+def test_evidence_of_the_saved_model_adds_up_to_its_logits(jobs: Jobs) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", EVIDENCE, str(jobs(1).folder / "model")],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=100,
+    )
+    assert float(done.stdout) < 1e-4, done.stderr
+
+
 EACH = 80
 """Pictures a class."""
 SLOW = ("backbone.weights=random", "backbone.precision=float32", "evaluate.folds=4")

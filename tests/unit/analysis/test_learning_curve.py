@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+from stacked_heads import Alone
 from trainer.analysis.learning_curve import (
     DRAWS,
     SHARES,
@@ -18,13 +21,13 @@ from trainer.analysis.learning_curve import (
 )
 from trainer.arrays import Float32Array, IntArray
 from trainer.head.development import Development
-from trainer.world.comm import World, connect
-from trainer.world.stopping import Stopping
 
 
-@pytest.fixture(scope="module")
-def world() -> World:
-    return connect(Stopping())
+class World(Alone):
+    """A world of one, for these fits."""
+
+    def agree(self) -> None:
+        pass
 
 
 def development(labels: IntArray, folds: int = 5) -> Development:
@@ -33,17 +36,18 @@ def development(labels: IntArray, folds: int = 5) -> Development:
     return Development(labels, np.zeros(count, np.bool_), numbers, folds, 2)
 
 
-def curve(values: Float32Array, labels: IntArray, world: World, folds: int = 5) -> dict | None:  # type: ignore[type-arg]
+def curve(values: Float32Array, labels: IntArray, folds: int = 5) -> dict[str, Any] | None:
+    world: Any = World()
     head = (np.zeros((values.shape[1], 2)), np.zeros(2))
     units = np.arange(len(labels))
     return learning_curve(values, development(labels, folds), False, 0.1, head, units, 0, world)
 
 
-def test_curve_of_many_weak_features_is_still_rising(world: World) -> None:
+def test_curve_of_many_weak_features_is_still_rising() -> None:
     random = np.random.default_rng(0)
     labels = random.integers(2, size=1000)
     signal = np.where(labels[:, None] == 1, 0.1, -0.1)
-    found = curve((signal + random.normal(size=(1000, 500))).astype(np.float32), labels, world)
+    found = curve((signal + random.normal(size=(1000, 500))).astype(np.float32), labels)
     assert found
     accuracies = [point["accuracy"] for point in found["points"]]
     assert found["still_rising"]
@@ -52,21 +56,21 @@ def test_curve_of_many_weak_features_is_still_rising(world: World) -> None:
     assert items == pytest.approx([80, 200, 400, 600, 800], abs=8)
 
 
-def test_curve_of_one_strong_feature_is_not_rising_any_more(world: World) -> None:
+def test_curve_of_one_strong_feature_is_not_rising_any_more() -> None:
     random = np.random.default_rng(1)
     labels = random.integers(2, size=300)
     values = (labels[:, None] + 0.5 * random.normal(size=(300, 1))).astype(np.float32)
-    found = curve(values, labels, world)
+    found = curve(values, labels)
     assert found
     assert not found["still_rising"]
     assert {len(point["draws"]) for point in found["points"]} == {DRAWS}
 
 
-def test_few_items_or_no_folds_have_no_curve(world: World) -> None:
+def test_few_items_or_no_folds_have_no_curve() -> None:
     labels = np.arange(99) % 2
-    assert curve(np.zeros((99, 2), np.float32), labels, world) is None
+    assert curve(np.zeros((99, 2), np.float32), labels) is None
     labels = np.arange(120) % 2
-    assert curve(np.zeros((120, 2), np.float32), labels, world, folds=0) is None
+    assert curve(np.zeros((120, 2), np.float32), labels, folds=0) is None
 
 
 @pytest.mark.parametrize("count", [4, 5, 7, 10, 50])

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Every target makes .venv ready first; once it is, that takes a moment.
-# PYTHON=python3.12 chooses the interpreter; GPU=cuda, none or auto which TensorFlow is set up, and
-# left out it is the one that was set up last.
+# PYTHON=python3.12 chooses the interpreter, MPI=/opt/openmpi a cluster's own Open MPI, GPU=cuda, none
+# or auto which TensorFlow is set up; the last two, left out, are those that were set up last.
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-system campaign bench check format clean
@@ -17,7 +17,7 @@ demo: setup  ## the whole job on pictures that retrain draws itself
 
 test:  ## all tests that need neither root nor daemons
 	@tools/setup.sh dev
-	@.venv/bin/python -m pytest tests/unit tests/parallel
+	@.venv/bin/python -m pytest tests/unit tests/submit tests/parallel
 
 test-system:  ## the tests on a real Slurm and in a real browser (root; Debian)
 	@tools/setup.sh dev

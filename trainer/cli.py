@@ -20,20 +20,38 @@ from trainer.world.stopping import leave
 SECTIONS = {
     "Train": ("run", "check", "demo", "predict"),
     "Read": ("report", "gather", "compare", "export"),
+    "Cluster": ("submit", "status", "logs", "wait", "cancel", "pull"),
     "Set up": ("doctor", "fetch", "cache"),
 }
 INTERRUPTED = 130
+ENTRY_POINTS, NOT_INSTALLED = "retrain.commands", "jobs.cli"
+"""Where the commands of the section Cluster are announced, and where they are in a clone."""
 
 
 class Sectioned(click.Group):
-    """A group whose help lists its commands under headings."""
+    """A group whose help lists its commands under headings.
+
+    Those of the section Cluster belong to another package, and are found by their names alone.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, in the order of the sections."""
+        return [name for names in SECTIONS.values() for name in names]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A command of this package, or of the one that takes the job to a cluster."""
+        if cmd_name in SECTIONS["Cluster"]:
+            return _announced(cmd_name)
+        return super().get_command(ctx, cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the sections."""
         for heading, names in SECTIONS.items():
-            with formatter.section(heading):
-                rows = [(name, self.commands[name].get_short_help_str(70)) for name in names]
-                formatter.write_dl(rows)
+            found = [(name, self.get_command(ctx, name)) for name in names]
+            rows = [(name, command.get_short_help_str(70)) for name, command in found if command]
+            if rows:
+                with formatter.section(heading):
+                    formatter.write_dl(rows)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -41,11 +59,34 @@ class Sectioned(click.Group):
         """Find the command, or name the nearest."""
         import difflib
 
-        if args and args[0] not in self.commands:
-            near = difflib.get_close_matches(args[0], list(self.commands), n=1)
+        names = self.list_commands(ctx)
+        if args and args[0] not in (
+            *names,
+            *self.commands,
+        ):  # those that the help does not list, too
+            near = difflib.get_close_matches(args[0], names, n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
             raise click.UsageError(f"{args[0]}: no such command.{hint}")
+        if args and self.get_command(ctx, args[0]) is None:
+            raise click.UsageError(f"{args[0]}: its package is not installed. Run `make setup`.")
         return super().resolve_command(ctx, args)
+
+
+def _announced(name: str) -> click.Command | None:
+    """A command of another package, as announced or as in a clone; None where there is none."""
+    from importlib import import_module
+    from importlib.metadata import entry_points
+
+    points = entry_points(group=ENTRY_POINTS, name=name)
+    module, attribute = next(((p.module, p.attr) for p in points), (NOT_INSTALLED, name))
+    try:
+        command = getattr(import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        if error.name != module.split(".")[0]:
+            raise
+        return None
+    assert isinstance(command, click.Command)
+    return command
 
 
 @click.group(cls=Sectioned, context_settings={"help_option_names": ["-h", "--help"]})
@@ -258,11 +299,40 @@ def export(
 
 
 @retrain.command()
-def doctor() -> int:
-    """Tell what this machine offers, and how to mend what is missing."""
+@click.option(
+    "--site", metavar="NAME|FILE", help="Whose launcher and cache count; see docs/slurm.md."
+)
+def doctor(site: str | None) -> int:
+    """Tell what this machine offers, and how to mend what is missing.
+
+    In a job of Slurm it starts the ranks that a run would get there, and also tells whether they
+    find each other, how far their clocks differ, and what the cache's file system can.
+
+    \b
+    retrain doctor
+    sbatch -N 2 --wrap '.venv/bin/retrain doctor --site mycluster'
+    """
     from trainer.doctor import examine
 
-    return examine()
+    return examine(site)
+
+
+@retrain.command(hidden=True)
+@click.argument("name", required=False)
+@click.option("--options", is_flag=True, help="Its options for sbatch, quoted for a shell.")
+def site(name: str | None, options: bool) -> int:
+    """What slurm/retrain.sh asks of a site: KEY=VALUE, each with a NUL behind it."""
+    import shlex
+
+    from trainer.site import Site, find, load
+
+    path = find(name)
+    found = load(path) if path else Site()
+    if options:
+        click.echo(shlex.join(found.options()))
+    else:
+        _write(*(f"{key}={value}\0" for key, value in found.for_script().items()))
+    return DONE
 
 
 @retrain.command()
@@ -340,6 +410,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if debug:
             traceback.print_exc()
         fail(error.message, error.todo, error.exit_code)
+    except click.ClickException as error:  # of the other package, whose errors are click's
+        if debug:
+            traceback.print_exc()
+        fail(error.format_message(), getattr(error, "todo", ""), error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         fail("interrupted.", "", INTERRUPTED)
     except BrokenPipeError:

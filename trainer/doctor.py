@@ -9,50 +9,63 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 from trainer.config import default_cache
+from trainer.doctor_world import Finding, examine_world
 from trainer.errors import DONE, FAILED, UsageError
 from trainer.features.backbones import NETWORKS
 from trainer.features.weights import find_imagenet
+from trainer.site import find, load
 from trainer.world import launch
 from trainer.world.devices import own_device, unseen_by_tensorflow, visible_gpus
+from trainer.world.launchers import LAUNCHER, MPI
 
 PROBE_SECONDS = 120
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line of the answer.
-
-    Attributes:
-        what: The part.
-        state: `ok`, `missing` (a run needs it) or `absent` (a run does without).
-        detail: What was found.
-        mend: The command that mends it, or empty.
-    """
-
-    what: str
-    state: str
-    detail: str
-    mend: str = ""
-
-
-def examine() -> int:
+def examine(site: str | None = None) -> int:
     """Print a line for each part of the machine.
 
+    Args:
+        site: Whose launcher and cache count; None: that of RETRAIN_SITE, the cluster's, or none.
     Returns:
         0 where a run can be done here, else 1.
+    Raises:
+        UsageError: There is no such site, or its file is wrong.
     """
     findings = []
-    for look in (_python, _cores, _gpus, _tensorflow, _world, _weights, _cache, _slurm):
-        finding = look()
+    for finding in _all(site):
         print(f"{finding.state:8} {finding.what:12} {finding.detail}", flush=True)
         if finding.mend:
             print(f"{'':21} -> {finding.mend}", flush=True)
         findings.append(finding)
     return FAILED if any(finding.state == "missing" for finding in findings) else DONE
+
+
+def _all(site: str | None) -> Iterator[Finding]:
+    yield from _site(site)
+    for look in (_python, _cores, _gpus, _tensorflow):
+        yield look()
+    yield from _world()
+    for look in (_weights, _cache, _slurm):
+        yield look()
+
+
+def _site(name: str | None) -> Iterator[Finding]:
+    """The site; from here on its launcher and its cache are those of this process."""
+    path = find(name)
+    if path is None:
+        return
+    site = load(path)
+    wishes = site.for_script()
+    for variable, key in ((LAUNCHER, "launcher"), (MPI, "mpi"), ("RETRAIN_CACHE", "cache")):
+        if wishes[key] and (variable != LAUNCHER or os.environ.get("SLURM_JOB_ID")):
+            os.environ.setdefault(variable, wishes[key])
+    words = [site.launcher, *([f"--mpi={wishes['mpi']}"] if wishes["mpi"] else [])]
+    told = f"{path} ({' '.join([*words, *site.options()])})"
+    yield Finding("Site", "ok", told)
 
 
 def _python() -> Finding:
@@ -106,19 +119,9 @@ def _tensorflow() -> Finding:
     return Finding("TensorFlow", "ok" if good else "missing", said, "" if good else "make setup")
 
 
-def _world() -> Finding:
-    """Start two ranks, and let Horovod and mpi4py agree on who they are."""
-    program = (
-        "from mpi4py import MPI; import horovod.tensorflow as hvd; hvd.init()\n"
-        "c = MPI.COMM_WORLD; assert (hvd.rank(), hvd.size()) == (c.rank, c.size) == (c.rank, 2)\n"
-        "c.rank or print('Horovod and mpi4py agree on two ranks;',"
-        " MPI.Get_library_version().split(',')[0])"
-    )
-    good, said = _probe(
-        "import subprocess, sys; from trainer.world import launch\n"
-        f"sys.exit(launch.try_world({program!r}))"
-    )
-    return Finding("MPI, Horovod", "ok" if good else "missing", said, "" if good else "make setup")
+def _world() -> Iterator[Finding]:
+    """Start ranks, and let Horovod and mpi4py agree on who they are."""
+    yield from examine_world(default_cache(Path("runs")))
 
 
 def _weights() -> Finding:

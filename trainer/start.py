@@ -33,20 +33,21 @@ def start(
     again: bool,
     verify: bool = False,
 ) -> int:
-    """Run the job in this process's world, or start one by mpirun and wait for it.
+    """Run the job in this process's world, or start one and wait for it.
 
     Args:
         config: As resolved from the next two.
         source: The configuration file or folder, as given.
         overrides: `key=value` words, as given.
         ranks: Processes to start; None picks.
-        out: The run directory; None picks.
+        out: The run directory; None picks: named after the configuration and the array's task.
         again: Forget what is in it.
         verify: Hash files again that seem unchanged.
     Returns:
         The exit code.
     """
-    out = out or Path("runs") / config.name
+    launch.require_gpus_by_host()
+    out = out or Path("runs") / "-".join(filter(None, (config.name, launch.array_task())))
     _require_apart(out, config.data)
     if launch.in_world():
         return join(config, out, again, verify)
@@ -78,7 +79,11 @@ def join(config: Config, out: Path, again: bool, verify: bool) -> int:
         The exit code for this process.
     """
     stopping = of_process()
-    world = connect(stopping, config.run.stall_timeout, RunDir(out).log)
+    try:
+        world = connect(stopping, config.run.stall_timeout, RunDir(out).log)
+    except UsageError as error:
+        launch.leave_outcome(error.exit_code)  # there is no rank 0 yet that could
+        raise
     stopping.unwinding = world.rank == 0  # it holds what is to be tidied up
     stopping.last_resort = lambda: _stop_now(world)
     progress = to_stderr(launch.terminal_beyond_mpirun()) if world.rank == 0 else Progress()

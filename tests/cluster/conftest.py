@@ -18,12 +18,15 @@ from host import missing
 from lab import Lab
 
 ROOT = Path(__file__).parents[2]
-MakeLab = Callable[[], Lab]
+MakeLab = Callable[..., Lab]
 
 
 @pytest.fixture(scope="session")
 def make_lab() -> Iterator[MakeLab]:
-    """A maker of two-host labs that see this clone and this Python, wherever they lie."""
+    """A maker of two-host labs that see this clone and this Python, wherever they lie.
+
+    It takes more lines for slurm.conf.
+    """
     lack = missing()
     if lack and os.environ.get("CI"):
         pytest.fail(lack)
@@ -31,7 +34,7 @@ def make_lab() -> Iterator[MakeLab]:
         pytest.skip(lack)
     before = signal.signal(signal.SIGTERM, _interrupt)
     visible = [ROOT, Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()]
-    yield lambda: Lab(hosts=2, shared=visible)
+    yield lambda settings="": Lab(hosts=2, shared=visible, settings=settings)
     signal.signal(signal.SIGTERM, before)
 
 

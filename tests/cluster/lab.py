@@ -47,14 +47,18 @@ class Lab:
     To be made in the main thread: the hosts die with the thread that started them.
     """
 
-    def __init__(self, hosts: int = 2, cpus: int = 1, shared: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, hosts: int = 2, cpus: int = 1, shared: Sequence[Path] = (), settings: str = ""
+    ) -> None:
         """Describe it; nothing is started yet.
 
         Args:
             hosts: Compute hosts.
             cpus: Cores of each; hosts share cores where this machine has too few.
             shared: Folders that the hosts must see although they may be below /tmp.
+            settings: More lines for slurm.conf.
         """
+        self._settings = settings
         self._names = [f"n{number}" for number in range(1, hosts + 1)]
         self._cpus = cpus
         self._visible = shared
@@ -90,7 +94,7 @@ class Lab:
         etc = self.state / "etc"
         conf = Path(__file__).with_name("slurm.conf").read_text()
         conf = conf.format(state=self.state, hosts=len(self._names), cpus=self._cpus)
-        (etc / "slurm" / "slurm.conf").write_text(conf)
+        (etc / "slurm" / "slurm.conf").write_text(f"{conf}{self._settings}\n")
         hosts = [f"{address} {name}\n" for name, address in self._addresses().items()]
         (etc / "hosts").write_text("127.0.0.1 localhost\n" + "".join(hosts))
         (etc / "munge.key").write_bytes(os.urandom(128))

@@ -416,3 +416,172 @@ def test_number_of_requeues_that_is_none_is_told(clone: Path) -> None:
         text=True,
     )
     assert (done.returncode, "RETRAIN_REQUEUES=many" in done.stderr) == (2, True)
+
+
+# Arrays and sites
+
+
+def test_task_stands_for_a_percent_a_in_values_and_in_the_configurations_name(
+    lab: Lab, clone: Path, elsewhere: Path
+) -> None:
+    put_retrain(clone / ".venv" / "bin" / "retrain")
+    words = ["conf-%a.yaml", "run.seed=%a", "name=a%ab", "--out", "x%a"]
+    number = lab.submit(["--array=7", clone / "slurm" / "retrain.sh", *words], elsewhere)
+    job = lab.finish(f"{number}_7")
+    kept = (elsewhere / "arguments").read_text().split("\0")[:-1]
+    assert kept == ["run", "conf-7.yaml", "run.seed=7", "name=a%ab", "--out", "x%a"], job.output
+
+
+SITED = """#!/usr/bin/env bash
+if [[ $1 == site ]]; then
+  PYTHONPATH={root} exec {python} -m trainer "$@"
+fi
+echo "launcher $RETRAIN_LAUNCHER, mpi ${{RETRAIN_MPI-none}}, cache ${{RETRAIN_CACHE-none}}, $WHERE"
+echo "from $0, cores ${{SRUN_CPUS_PER_TASK-none}}"
+"""
+
+
+def put_sited(path: Path) -> None:
+    """Write a stand-in that tells what the site made of its environment."""
+    root = SCRIPT.parents[1]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(SITED.format(root=root, python=root / ".venv" / "bin" / "python"))
+    path.chmod(0o755)
+
+
+def put_site(folder: Path, name: str, keys: str, shell: str = "") -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.yaml").write_text(keys)
+    if shell:
+        (folder / f"{name}.sh").write_text(shell)
+
+
+MY_SITE = "launcher: srun\ncache: $STORE/cache\npartition: main\nsbatch: [--comment=ours]\n"
+MY_SHELL = "export WHERE=$nowhere'set by the site' STORE=/the/store\nfalse || true\n"
+
+
+@pytest.mark.parametrize("by", ["option", "variable", "cluster"])
+def test_site_is_chosen_and_its_shell_sets_variables(
+    lab: Lab, clone: Path, elsewhere: Path, by: str
+) -> None:
+    put_sited(clone / ".venv" / "bin" / "retrain")
+    name = "lab" if by == "cluster" else "ours"
+    put_site(clone / "configs" / "sites", name, MY_SITE, MY_SHELL)
+    words = ["--site", "ours"] if by == "option" else []
+    env = {"RETRAIN_SITE": "ours"} if by == "variable" else {}
+    number = lab.submit(["-c1", clone / "slurm" / "retrain.sh", *words, "y"], elsewhere, env)
+    job = lab.finish(number)
+    said = "launcher srun, mpi pmix, cache /the/store/cache, set by the site\n"
+    assert (job.state, said in job.output) == ("COMPLETED", True), job.output
+    assert f"Site     {clone}/configs/sites/{name}.yaml (srun)\n" in job.output
+    assert "cores 1\n" in job.output
+
+
+def test_site_file_of_ones_own_gives_options_to_sbatch(lab: Lab, clone: Path, place: Path) -> None:
+    put_sited(clone / ".venv" / "bin" / "retrain")
+    put_site(place / "my sites", "own", MY_SITE, MY_SHELL)
+    own = str(place / "my sites" / "own.yaml")
+    asked = lab.run("ctl", [clone / ".venv" / "bin" / "retrain", "site", own, "--options"])
+    options = asked.stdout.split()
+    assert options == ["--partition=main", "--comment=ours"]
+    number = lab.submit([*options, clone / "slurm" / "retrain.sh", f"--site={own}", "y"], place)
+    shown = lab.run("ctl", ["scontrol", "show", "job", "-o", str(number)]).stdout
+    job = lab.finish(number)
+    assert ("Partition=main" in shown, "Comment=ours" in shown) == (True, True)
+    assert "set by the site" in job.output, job.output
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "told"),
+    [
+        ("nosuch", "", "site nosuch: no file"),
+        ("odd", "launchr: srun\n", "launchr: unknown key.\n  Did you mean launcher?"),
+    ],
+)
+def test_site_that_is_wrong_is_told_before_the_run(
+    lab: Lab, clone: Path, elsewhere: Path, name: str, keys: str, told: str
+) -> None:
+    put_sited(clone / ".venv" / "bin" / "retrain")
+    put_site(clone / "configs" / "sites", "odd", keys)
+    job = lab.finish(lab.submit([clone / "slurm" / "retrain.sh", "--site", name, "y"], elsewhere))
+    assert (job.exit_code, told in job.output) == (2, True), job.output
+
+
+def test_python_of_the_site_is_taken(lab: Lab, clone: Path, elsewhere: Path) -> None:
+    put_retrain(clone / ".venv" / "bin" / "retrain", "the clone's own")
+    put_sited(elsewhere / "other env" / "bin" / "retrain")
+    wanted = f"python: {{venv: {elsewhere}/other env}}\n"
+    put_site(clone / "configs" / "sites", "ours", wanted)
+    script = clone / "slurm" / "retrain.sh"
+    job = lab.finish(lab.submit([script, "--site", "ours", "y"], elsewhere))
+    assert f"from {elsewhere}/other env/bin/retrain" in job.output, job.output
+
+
+def test_environment_is_copied_to_every_hosts_own_disk_and_removed(
+    lab: Lab, clone: Path, elsewhere: Path
+) -> None:
+    venv = elsewhere / "env"
+    put_sited(venv / "bin" / "retrain")
+    (venv / "pyvenv.cfg").touch()
+    python = venv / "bin" / "python"
+    python.write_text('#!/bin/bash\n[[ $2 == site ]] || srun ls -d "${0%/bin/python}"\nbash "$@"\n')
+    python.chmod(0o755)
+    site = f"python: {{venv: {venv}}}\nstage: sbcast\nscratch: /tmp\n"
+    put_site(clone / "configs" / "sites", "ours", site)
+    script = clone / "slurm" / "retrain.sh"
+    job = lab.finish(lab.submit(["-N2", script, "--site", "ours", "y"], elsewhere))
+    place = f"/tmp/retrain-{job.id}-0"
+    assert job.output.count(f"{place}\n") == 2, job.output
+    assert f"from {place}/bin/retrain" in job.output
+    left = [lab.run(host, ["ls", "/tmp"]).stdout for host in ("n1", "n2")]
+    assert not any("retrain-" in names for names in left), left
+
+
+CONDA = """conda() {
+  [[ $1 == activate ]] && export CONDA_PREFIX=$BASE/envs/$2
+}
+"""
+
+
+@pytest.mark.parametrize(("name", "code"), [("our env", 0), ("nosuch", 2)])
+def test_conda_environment_of_the_site_is_entered(
+    lab: Lab, clone: Path, elsewhere: Path, name: str, code: int
+) -> None:
+    base = elsewhere / "conda"
+    put_sited(base / "envs" / "our env" / "bin" / "retrain")
+    (base / "etc" / "profile.d").mkdir(parents=True)
+    (base / "etc" / "profile.d" / "conda.sh").write_text(CONDA)
+    program = base / "bin" / "conda"
+    program.parent.mkdir()
+    program.write_text('#!/bin/bash\n[[ $* == "info --base" ]] && echo "$BASE"\n')
+    program.chmod(0o755)
+    shell = f'export BASE="{base}"\nPATH=$PATH:$BASE/bin\n'
+    put_site(clone / "configs" / "sites", "ours", f"python: {{conda: {name}}}  # ours\n", shell)
+    script = clone / "slurm" / "retrain.sh"
+    job = lab.finish(lab.submit([script, "--site", "ours", "y"], elsewhere))
+    entered = f"from {base}/envs/our env/bin/retrain" in job.output
+    assert (job.exit_code, entered) == (code, code == 0), job.output
+
+
+APPTAINER = """#!/usr/bin/env bash
+while [[ $1 != *.sif ]]; do shift; done
+shift 2
+exec "$IN_IMAGE" "$@"
+"""
+
+
+@pytest.mark.parametrize(("launcher", "code"), [("srun", 0), ("mpirun", 2)])
+def test_image_on_two_hosts_is_started_by_srun_alone(
+    lab: Lab, clone: Path, elsewhere: Path, launcher: str, code: int
+) -> None:
+    put_sited(elsewhere / "retrain in image")
+    (elsewhere / "apptainer").write_text(APPTAINER)
+    (elsewhere / "apptainer").chmod(0o755)
+    (elsewhere / "our.sif").touch()
+    keys = f"python: {{apptainer: {elsewhere}/our.sif}}\nlauncher: {launcher}\n"
+    shell = f'PATH=$PATH:"{elsewhere}"\nexport IN_IMAGE="{elsewhere}/retrain in image"\n'
+    put_site(clone / "configs" / "sites", "ours", keys, shell)
+    script = clone / "slurm" / "retrain.sh"
+    job = lab.finish(lab.submit(["-N2", script, "--site=ours", "y"], elsewhere))
+    ranks = job.output.count("launcher srun, mpi pmix, ")
+    assert (job.exit_code, ranks) == (code, 0 if code else 2), job.output

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from lab import CTL, Job, Lab
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "slurm" / "retrain.sh"
+OURS = {"PYTHONPATH": str(ROOT)}
+"""Jobs run the code of this clone, whichever one their environment was made for."""
 QUICK = ("backbone.name=mobilenet_v2", "backbone.layer=block_5_add")
 SLOW = ("backbone.precision=float32", "evaluate.folds=0")
 """Settings with which 120 pictures a class take longer than the first line of progress, 5 s."""
@@ -66,7 +69,8 @@ def draw(folder: Path, each: int) -> None:
 
 def submit(lab: Lab, images: Path, *words: str, **env: str) -> int:
     """`sbatch` the job on both hosts from the folder that holds the images."""
-    return lab.submit(["--nodes=2", SCRIPT, images.name, RANDOM, *words], images.parent, env)
+    given = {**OURS, **env}
+    return lab.submit(["--nodes=2", SCRIPT, images.name, RANDOM, *words], images.parent, given)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +100,7 @@ def one_rank(lab: Lab, photos: Path) -> Run:
     """The same by one rank on one host, without Slurm and with a cache of its own."""
     retrain = [str(ROOT / ".venv/bin/retrain"), "run", photos.name, RANDOM, *QUICK, "--ranks", "1"]
     own = ["run.cache=another cache", "--out", "one rank"]
-    done = lab.run("n1", [*retrain, *own], photos.parent, timeout=120)
+    done = lab.run("n1", [*retrain, *own], photos.parent, OURS, timeout=120)
     return Run(Job(0, "", done.returncode, done.stderr), photos.parent / "one rank")
 
 
@@ -141,6 +145,72 @@ def test_hostile_names_are_used_and_never_run(two_hosts: Run, photos: Path) -> N
 
 def test_run_directory_is_below_the_folder_of_submission_by_default(again: Run) -> None:
     assert again.results["status"] == "complete", again.job.output
+
+
+@pytest.fixture(scope="module")
+def by_srun(lab: Lab, photos: Path) -> Run:
+    """The job on both hosts as a site wants it whose ranks srun starts, with an empty cache."""
+    site = photos.parent / "a site.yaml"
+    site.write_text("launcher: srun\nmpi: pmix\ncache: $STORE/of srun\n")
+    site.with_suffix(".sh").write_text(f"export STORE={shlex.quote(str(photos.parent))}\n")
+    words = ["--site", site.name, photos.name, RANDOM, *QUICK, "--out=srun"]
+    number = lab.submit(["--nodes=2", SCRIPT, *words], photos.parent, OURS)
+    return Run(lab.finish(number), photos.parent / "srun")
+
+
+def test_srun_over_two_hosts_predicts_as_mpirun_does(by_srun: Run, two_hosts: Run) -> None:
+    assert (by_srun.job.state, by_srun.job.exit_code) == ("COMPLETED", 0), by_srun.job.output
+    assert sorted(by_srun.results["world"]["hosts"]) == ["n1", "n2"]
+    assert by_srun.results["bottlenecks"]["computed"] == 40
+    predictions = [(run.out / "predictions.csv").read_bytes() for run in (by_srun, two_hosts)]
+    assert predictions[0] == predictions[1]
+
+
+def test_cache_of_the_site_is_used(by_srun: Run, photos: Path) -> None:
+    assert (photos.parent / "of srun").is_dir(), by_srun.job.output
+
+
+def test_worlds_of_one_are_an_error_at_start(lab: Lab, photos: Path) -> None:
+    wrong = {"RETRAIN_LAUNCHER": "srun", "RETRAIN_MPI": "pmi2"}
+    job = lab.finish(submit(lab, photos, *QUICK, "--out", "pmi2", **wrong))
+    assert job.exit_code == 2, job.output
+    assert "2 ranks were started, and each sees a world of 1." in job.output
+    assert not (photos.parent / "pmi2" / "results.json").exists()
+
+
+def test_gpus_by_task_are_refused(lab: Lab, photos: Path) -> None:
+    by_task = {"SLURM_GPUS_PER_TASK": "1"}
+    job = lab.finish(submit(lab, photos, *QUICK, "--out", "gpus", **by_task))
+    assert (job.exit_code, "--gpus-per-node=N" in job.output) == (2, True), job.output
+
+
+def test_tasks_of_an_array_have_directories_of_their_own(lab: Lab) -> None:
+    place = lab.shared / "array"
+    random = np.random.default_rng(0)
+    for label in "ab":
+        (place / "texts" / label).mkdir(parents=True)
+        for number in range(30):
+            text = ",".join(map(str, random.normal(label == "b", 1, 8).round(3)))
+            (place / "texts" / label / f"{number}.jpg.txt").write_text(text)
+    (place / "ours.yaml").write_text("data: {bottlenecks: texts}\nevaluate: {folds: 0}\n")
+    number = lab.submit(["--array=2,7", SCRIPT, "ours.yaml", "run.seed=%a"], place, OURS)
+    outputs = [lab.finish(f"{number}_{task}").output for task in (2, 7)]
+    for task in (2, 7):
+        results = json.loads((place / "runs" / f"ours-{task}" / "results.json").read_text())
+        assert results["status"] == "complete", outputs
+        assert f"seed: {task}\n" in (place / "runs" / f"ours-{task}" / "config.yaml").read_text()
+
+
+def test_doctor_in_a_job_tells_of_all_its_hosts(lab: Lab, photos: Path) -> None:
+    site = photos.parent / "doctor.yaml"
+    site.write_text("launcher: srun\n")
+    command = [ROOT / ".venv/bin/python", "-m", "trainer", "doctor", "--site", site]
+    wrap = f"--wrap={shlex.join(map(str, command))}"
+    number = lab.submit(["--nodes=2", wrap], photos.parent, OURS)
+    job = lab.finish(number)
+    said = ["agree on 2 ranks on n1, n2", "Devices      n1: cpu, n2: cpu", "s apart (n1, "]
+    said += ["Import ", "one file, one creator"]
+    assert ([part for part in said if part not in job.output], job.exit_code) == ([], 0), job.output
 
 
 @pytest.fixture(scope="module")

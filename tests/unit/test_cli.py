@@ -30,7 +30,7 @@ from trainer.head.export import About, save_model
 from trainer.report import page
 from trainer.rundir import RunDir, write_text
 from trainer.world import launch
-from trainer.world.launch import Place
+from trainer.world.launchers import Place
 
 ROOT = Path(__file__).parents[2]
 LAUNCHERS = ("OMPI_", "PMI", "SLURM_", "CUDA_", "RETRAIN_")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from trainer import doctor
+from trainer.doctor_world import Finding
 
 
 def program(folder: Path, name: str, text: str) -> None:
@@ -33,7 +34,7 @@ def test_machine_without_slurm_can_do_runs() -> None:
 
 def test_slurm_is_told_with_its_version(path: Path) -> None:
     program(path, "sbatch", "echo slurm 22.05.8")
-    assert doctor._slurm() == doctor.Finding("Slurm", "ok", "slurm 22.05.8")
+    assert doctor._slurm() == Finding("Slurm", "ok", "slurm 22.05.8")
 
 
 def test_slurm_without_a_cluster_is_told_in_one_line_and_stops_no_run(path: Path) -> None:
@@ -61,7 +62,7 @@ def test_cache_on_a_sound_file_system_is_ok(
     assert not list((tmp_path / "cache").iterdir())
 
 
-LOOKS = "_python _cores _gpus _tensorflow _world _weights _cache _slurm".split()
+LOOKS = "_python _cores _gpus _tensorflow _weights _cache _slurm".split()
 
 
 @pytest.mark.parametrize(("state", "code"), [("ok", 0), ("absent", 0), ("missing", 1)])
@@ -69,8 +70,9 @@ def test_exit_code_says_whether_a_run_can_be_done(
     state: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for look in LOOKS:
-        finding = doctor.Finding(look, "ok" if look != "_world" else state, "found", "mend it")
+        finding = Finding(look, "ok", "found", "mend it")
         monkeypatch.setattr(doctor, look, lambda finding=finding: finding)
+    monkeypatch.setattr(doctor, "_world", lambda: [Finding("_world", state, "found")])
     assert doctor.examine() == code
     assert "-> mend it" in capsys.readouterr().out
 
@@ -78,15 +80,15 @@ def test_exit_code_says_whether_a_run_can_be_done(
 TWO_GPUS = "Tesla V100;7;0;17179869184;0000:07:00.0;1\nA100;8;0;42949672960;0000:0B:00.0;2"
 
 
-def gpus(ask: Callable[..., Any], seen: str = "(True, '2')", **variables: str) -> doctor.Finding:
+def gpus(ask: Callable[..., Any], seen: str = "(True, '2')", **variables: str) -> Finding:
     """The line on GPUs; `seen` is what TensorFlow answers."""
     knowing = f"from trainer import doctor\ndoctor._probe = lambda _: {seen}"
-    return doctor.Finding(**ask("doctor._gpus()", knowing, **variables).value)
+    return Finding(**ask("doctor._gpus()", knowing, **variables).value)
 
 
 def test_gpus_are_told_by_name_and_memory(ask: Callable[..., Any]) -> None:
     found = gpus(ask, FAKE_GPUS=TWO_GPUS)
-    assert found == doctor.Finding("GPUs", "ok", "Tesla V100, 16 GiB; A100, 40 GiB")
+    assert found == Finding("GPUs", "ok", "Tesla V100, 16 GiB; A100, 40 GiB")
 
 
 def test_machine_without_gpus_can_do_runs(ask: Callable[..., Any]) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who started us and with what; and mpirun, for `--ranks` and for Slurm allocations.
+"""Who started us and with what; and a world of our own, for `--ranks` and for Slurm allocations.
 
-The only reader of launchers' and schedulers' environment variables.
+With `launchers.py` the only reader of launchers' and schedulers' environment variables.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.errors import DATA, DONE, FAILED, GO_ON, STOPPED, RetrainError, UsageError, told
@@ -22,6 +21,7 @@ from trainer.rundir import RunDir
 from trainer.world.daemon import shield
 from trainer.world.devices import allocated_gpus, visible_gpus
 from trainer.world.last_start import leave_cause
+from trainer.world.launchers import NOT_FOR_STEPS, Place, command, find
 from trainer.world.memory import Kills, available_gib, less_memory
 from trainer.world.outcome import OUTCOME, Outcome, awaited
 from trainer.world.stopping import SIGNALS, of_process
@@ -39,16 +39,10 @@ OWN = f"retrain-{os.stat('/proc/self/ns/pid').st_ino}-"
 """How our folders' names begin there: containers may share it, each with processes of its own."""
 LAUNCH_AGENT = "PRTE_MCA_prte_launch_agent"
 """Open MPI 5's variable for what is started on the other hosts in place of its daemon."""
+PROBE_SECONDS = 300
+"""For ranks to import all they need from a busy disk, and to tell of each other."""
 TERMINAL = "RETRAIN_TERMINAL"
 """Set where the user's terminal, hidden from the ranks by mpirun, can redraw a bar."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a run starts its ranks: this machine, or the hosts of a Slurm allocation."""
-
-    hosts: int
-    ranks_a_host: int
 
 
 def in_world() -> bool:
@@ -59,15 +53,37 @@ def in_world() -> bool:
 def promised_size() -> int:
     """The number of ranks that the launcher started; 0 where none did.
 
-    A batch script of Slurm has a step of its own without srun: SLURM_STEP_NUM_TASKS counts only
-    beside SLURM_STEPID, and only where the task is not that batch step.
+    srun with an MPI plugin that ours does not know sets none of its variables, and gives every task
+    a world of its own; only Slurm's count of the step's tasks tells. A single task without any is
+    the shell of `salloc`, or of `srun --pty`: runs start their ranks from there.
     """
     size = os.environ.get("OMPI_COMM_WORLD_SIZE") or os.environ.get("PMI_SIZE")
     if size:
         return int(size)
-    if os.environ.get("PMIX_RANK") is not None and os.environ.get("SLURM_STEP_NUM_TASKS"):
-        return int(os.environ["SLURM_STEP_NUM_TASKS"])
-    return 0
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS") or 0)
+    return tasks if tasks > 1 or os.environ.get("PMIX_RANK") is not None else 0
+
+
+def array_task() -> str:
+    """The number of this task of a Slurm array; empty elsewhere."""
+    return os.environ.get("SLURM_ARRAY_TASK_ID", "")
+
+
+def require_gpus_by_host() -> None:
+    """Refuse an allocation that ties GPUs to tasks.
+
+    Raises:
+        UsageError: It does: ranks could not reach their neighbours' GPUs.
+    """
+    by_task = os.environ.get("SLURM_GPUS_PER_TASK")
+    if not by_task and "gpu" in os.environ.get("SLURM_TRES_PER_TASK", ""):
+        by_task = "N"
+    if by_task:
+        raise UsageError(
+            f"--gpus-per-task={by_task}: Slurm then shows each rank one GPU of its host, "
+            "and NVLink peers do not reach each other.",
+            "Ask for GPUs by host: --gpus-per-node=N, or --gres=gpu:N. Each rank takes its own.",
+        )
 
 
 def prepare_process() -> None:
@@ -214,15 +230,15 @@ def start(
     stopping = of_process()
     _require_room()
     _remove_left()
-    command = [sys.executable, "-m", "trainer", *arguments]
+    words = [sys.executable, "-m", "trainer", *arguments]
     alone = ranks == where.hosts == 1
     if not alone:
-        command = [*_mpirun(ranks, where), *command]
+        words = [*command(ranks, where), *words]
     before = Kills.now()
     stopping.note_only()  # a child half started would be nobody's
     with tempfile.TemporaryDirectory(prefix=f"{OWN}{os.getpid()}-", dir=_scratch()) as folder:
         outcome = Outcome(Path(folder) / "outcome")
-        child = _begin(command, outcome, alone)
+        child = _begin(words, outcome, alone)
         log = run.log if run else None
         supervisor = Supervisor(child, alone, outcome, stopping, stall_timeout, log)
         stopping.last_resort = lambda: None  # the supervisor keeps to a time of its own
@@ -264,7 +280,7 @@ def _scratch() -> Path:
     return Path(os.environ.get("TMPDIR") or "/tmp")
 
 
-def _begin(command: list[str], outcome: Outcome, alone: bool) -> subprocess.Popen[bytes]:
+def _begin(words: list[str], outcome: Outcome, alone: bool) -> subprocess.Popen[bytes]:
     """Start a rank, or mpirun, in a process group of its own: Ctrl-C reaches us, who pass it on.
 
     mpirun would end its ranks within a moment of a SIGTERM or SIGINT, before they could agree: it
@@ -278,7 +294,7 @@ def _begin(command: list[str], outcome: Outcome, alone: bool) -> subprocess.Pope
             shield()
 
     environment = _environment(outcome.path)
-    return subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=prepare)
+    return subprocess.Popen(words, env=environment, start_new_session=True, preexec_fn=prepare)
 
 
 def _without_word(ended: int, stopping: bool, killed: str, ranks: int, run: RunDir | None) -> int:
@@ -303,29 +319,8 @@ def _by_signal(*numbers: int) -> tuple[int, ...]:
     return tuple(code for number in numbers for code in (128 + number, -number))
 
 
-def _find(program: str) -> str | None:
-    """A program of Open MPI: our own, else the one on PATH."""
-    folders = os.pathsep.join([str(Path(sys.prefix) / "bin"), os.environ.get("PATH", os.defpath)])
-    return shutil.which(program, path=folders)
-
-
-def _mpirun(ranks: int, where: Place) -> list[str]:
-    mpirun = _find("mpirun")
-    if not mpirun:
-        raise UsageError(
-            f"mpirun: not in {sys.prefix}/bin nor on PATH.", "make setup, or --ranks 1 without it."
-        )
-    return [
-        mpirun,
-        "-np", str(ranks),
-        "--map-by", f"ppr:{where.ranks_a_host}:node:oversubscribe",
-        "--bind-to", "none",  # ranks share their host's cores themselves
-    ]  # fmt: skip
-
-
 def _environment(outcome: Path) -> dict[str, str]:
-    environment = dict(os.environ)
-    environment.pop("SLURM_EXPORT_ENV", None)  # with NONE, mpirun's own srun would lose its words
+    environment = {name: value for name, value in os.environ.items() if name not in NOT_FOR_STEPS}
     environment.update(_QUIET)
     environment.update(
         {
@@ -335,7 +330,7 @@ def _environment(outcome: Path) -> dict[str, str]:
             "PYTHONUNBUFFERED": "1",
         }
     )
-    daemon = _find("prted")
+    daemon = find("prted")
     if daemon and len(f"{sys.executable} {daemon}".split()) == 2:  # it is taken apart at blanks
         environment[LAUNCH_AGENT] = f"{sys.executable} -m {shield.__module__} {daemon}"
     if os.geteuid() == 0:  # containers and test machines; Open MPI asks twice
@@ -343,9 +338,31 @@ def _environment(outcome: Path) -> dict[str, str]:
     return environment
 
 
-def try_world(program: str) -> int:
-    """Run a Python program on two ranks of this machine, and give mpirun's exit code."""
-    command = [*_mpirun(2, Place(1, 2)), sys.executable, "-c", program]
+def probe_world(folder: Path) -> tuple[bool, str]:
+    """Let ranks tell of each other: two here, or in a job as many as a run would get.
+
+    Args:
+        folder: Where they try what a file system can.
+    Returns:
+        Whether they all ended well; and what rank 0 said last, or what went wrong.
+    """
+    in_job = bool(os.environ.get("SLURM_JOB_ID"))
+    where = place(None, with_tensorflow=True) if in_job else Place(1, 2)
     environment = _environment(Path(os.devnull))
     del environment[OUTCOME]  # nobody looks for one
-    return subprocess.run(command, env=environment, timeout=100).returncode
+    try:
+        words = command(where.hosts * where.ranks_a_host, where)
+        child = subprocess.run(
+            [*words, sys.executable, "-m", "trainer.world.probe", str(folder.absolute())],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=PROBE_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return False, f"{where.hosts * where.ranks_a_host} ranks: no answer in {PROBE_SECONDS} s"
+    except UsageError as error:
+        return False, error.message
+    return child.returncode == 0, child.stdout if child.returncode == 0 else child.stderr

@@ -40,7 +40,7 @@ LATER_SECONDS = 10.0
 
 
 class Supervisor:
-    """Waits for a child that is one rank, or mpirun with ranks."""
+    """Waits for a child that is one rank, or mpirun or srun with ranks."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Supervisor:
 
         Args:
             child: Leads a process group of its own.
-            alone: Whether it is a rank itself; else mpirun.
+            alone: Whether it is a rank itself; else mpirun or srun.
             outcome: Where the ranks leave how they ended.
             stopping: Whether this process was asked to stop.
             stall_timeout: Seconds without a sign of life that are too many.
@@ -63,6 +63,7 @@ class Supervisor:
         """
         self._child = child
         self._alone = alone
+        self._by_slurm = os.path.basename(os.fsdecode(child.args[0])) == "srun"  # type: ignore[index, arg-type]
         self._outcome = outcome
         self._stopping = stopping
         self._stall_timeout = stall_timeout
@@ -158,7 +159,7 @@ class Supervisor:
             names.append(f"rank {rank} on {os.uname().nodename}" + (f" ({why})" if why else ""))
             details.append(f"rank {rank} (process {process}):\n{self._stacks(process)}")
         message = (
-            f"{', '.join(names) or 'mpirun'}: no sign of life for {self._silent:.0f} s "
+            f"{', '.join(names) or 'the ranks'}: no sign of life for {self._silent:.0f} s "
             "(run.stall_timeout); all ranks are ended."
         )
         stacks.tell(message, "".join(details), self._log)
@@ -174,10 +175,15 @@ class Supervisor:
         return path.read_text(encoding="utf-8", errors="replace")
 
     def _kill(self) -> None:
-        """End everything: mpirun, when its ranks here are gone, ends those of other hosts."""
+        """End everything: mpirun, when its ranks here are gone, ends those of other hosts.
+
+        srun has none below itself, and ends them all when it is asked to end.
+        """
         for process in self._ranks():
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
+        if self._by_slurm:
+            self._child.terminate()
         with suppress(subprocess.TimeoutExpired):
             self._child.wait(KILL_SECONDS)
             return

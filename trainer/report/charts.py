@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 INK, SOFT, LINE, GOOD, BAD = "#010203", "#010204", "#010205", "#010206", "#010207"
 _VARIABLES = {INK: "ink", SOFT: "soft", LINE: "line", GOOD: "good", BAD: "bad"}
 _INCHES = (4.6, 2.9)
+_MARGINS = {"left": 0.14, "right": 0.98, "bottom": 0.16, "top": 0.97}
+"""Fixed: finding out what just fits takes as long as drawing."""
 
 _SETTINGS: dict[str, Any] = {
     "svg.fonttype": "none",  # letters stay letters: they can be read aloud, found and enlarged
@@ -125,6 +127,7 @@ def l2_path(path: Rows, chosen: float | None) -> Chart | None:
         if chosen is not None:
             axes.axvline(chosen, color=BAD, linestyle="--", linewidth=1)
         axes.set_xscale("log")
+        _plain_logarithms(axes.xaxis)
         axes.set_xlabel("L2")
         axes.set_ylabel("Log loss")
 
@@ -141,6 +144,8 @@ def fit(trace: Rows) -> Chart | None:
         axes.plot(x, _column(trace, "loss"), color=GOOD, label="loss")
         axes.plot(x, _column(trace, "gradient_norm"), color=BAD, label="gradient norm", linewidth=1)
         axes.set_yscale("log")
+        _plain_logarithms(axes.yaxis)
+        axes.locator_params(axis="x", integer=True)
         axes.set_xlabel("Iteration")
         axes.legend()
 
@@ -161,13 +166,22 @@ def _percents(axes: Axes, across_is: str, up_is: str, across: bool = True) -> No
     axes.set_ylabel(up_is)
 
 
+def _plain_logarithms(axis: Any) -> None:
+    """Label powers of ten as plain numbers: setting exponents takes long."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def _chart(draw: Any, title: str, rows: Rows) -> Chart:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # its first start tells of fonts
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(_SETTINGS):
-        figure = Figure(figsize=_INCHES, layout="constrained")
+        figure = Figure(figsize=_INCHES)
+        figure.subplots_adjust(**_MARGINS)
         axes = figure.add_subplot()
         for patch in (figure.patch, axes.patch):
             patch.set_visible(False)

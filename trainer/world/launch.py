@@ -289,6 +289,7 @@ def _begin(words: list[str], outcome: Outcome, alone: bool) -> subprocess.Popen[
     """
 
     def prepare() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup had it ignored
         _end_with_parent(signal.SIGKILL if alone else signal.SIGHUP)
         if not alone:
             shield()

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -18,10 +19,13 @@ from typing import Any
 import pytest
 import yaml
 
+from other_users import ANN, as_user, common
 from trainer.data.manifest import read_csv
 from trainer.errors import UsageError
 from trainer.report.gather import Gathered, gather
 from trainer.rundir import RunDir
+
+__all__ = ["common"]
 
 Results = dict[str, Any]
 Leave = Callable[..., RunDir]
@@ -339,13 +343,22 @@ def test_runs_are_found_at_any_depth_and_once(
     assert set(made().column("folder")) == {"top", "x/y/z/deep", "far/linked"}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_folder_that_cannot_be_listed_is_passed_over(
-    tmp_path: Path, runs: Runs, made: Make
+    common: Path, tmp_path: Path, runs: Runs
 ) -> None:
     runs("good")
-    (tmp_path / "runs/private").mkdir(mode=0)
-    assert set(made().column("folder")) == {"good"}
+    shutil.copytree(tmp_path / "runs", common / "runs")
+    (common / "runs/private").mkdir(mode=0)
+    out = common / "out"
+    out.mkdir(mode=0o777)
+    out.chmod(0o777)
+
+    def read() -> set[str]:
+        gathered = gather([common / "runs"], out)
+        return {row["folder"] for row in read_csv(gathered.table)}
+
+    found = as_user(ANN, 0o022, read) if os.geteuid() == 0 else read()  # root may read everything
+    assert {Path(folder).name for folder in found} == {"good"}
 
 
 def test_results_that_vanish_leave_the_others(

@@ -308,6 +308,19 @@ def test_stop_before_the_ranks_could_note_it_is_a_stop(
     assert "stopped on request" in capfd.readouterr().err
 
 
+def test_stop_under_nohup_is_no_slower(
+    mpirun: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        mpirun("kill -TERM $PPID; exec sleep 30")
+        started = time.monotonic()
+        assert launch.start(["run"], 2, Place(1, 2)) == STOPPED
+        assert time.monotonic() - started < 5
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_echo_of_a_request_is_passed_on_once(mpirun: Callable[[str], Path]) -> None:
     folder = mpirun(
         "touch $FOLDER/alive; trap 'echo x >> asked' USR2; kill -TERM $PPID; sleep 0.1\n"

@@ -27,7 +27,7 @@ from trainer.head.kept import Keeper
 from trainer.head.rows import own_rows
 from trainer.head.train import as_development
 from trainer.progress import Progress
-from trainer.rundir import RunDir, write_folder, write_json
+from trainer.rundir import RunDir, write_folder, write_into, write_json
 from trainer.stages import Inputs
 from trainer.world.comm import World
 
@@ -169,7 +169,7 @@ class Analysis:
 
         def fill(folder: Any) -> None:
             for name, content in sorted(pictures.items()):
-                (folder / name).write_bytes(content)
+                write_into(folder, self._run.gallery, name, content)
 
         self._keeper.save(NEIGHBOURS, found.neighbours.to_arrays())
         write_folder(self._run.gallery, fill)

@@ -268,6 +268,23 @@ def write_bytes(path: Path, content: bytes, mark: str = "") -> None:
         raise
 
 
+def write_into(made: Path, folder: Path, name: str, content: bytes) -> None:
+    """Write a file of a folder that `write_folder` is making.
+
+    Args:
+        made: The temporary folder.
+        folder: What it will be called.
+        name: Of the file.
+        content: All of it.
+    Raises:
+        RetrainError: The write fails; it tells the file by the folder's own name.
+    """
+    try:
+        (made / name).write_bytes(content)
+    except OSError as error:
+        raise write_error(folder / name, len(content), error) from None
+
+
 def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
     """Write a folder whole or not at all: `fill` gets a temporary one, renamed when it is done."""
     made = temporary(path)

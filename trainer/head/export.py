@@ -17,7 +17,7 @@ import numpy as np
 from trainer.arrays import Array, FloatArray
 from trainer.errors import DataError, listed
 from trainer.features.backbone import FrozenBackbone
-from trainer.rundir import sha256_of, write_bytes, write_error, write_folder
+from trainer.rundir import sha256_of, write_bytes, write_error, write_folder, write_into
 
 HEAD, LABELS, ABOUT, CARD = "head.npz", "labels.txt", "about.json", "README.md"
 NEIGHBOURS = "neighbours.npz"
@@ -72,18 +72,12 @@ def save_model(
         CARD: card.encode(),
     }
 
-    def put(path: Path, name: str, content: bytes) -> None:
-        try:
-            (path / name).write_bytes(content)
-        except OSError as error:
-            raise write_error(folder / name, len(content), error) from None
-
     def fill(path: Path) -> None:
         if network is not None:
             _save_network(path, folder, head, network)
         for name, content in files.items():
-            put(path, name, content)
-        put(path, HASHES, _sealed(path))
+            write_into(path, folder, name, content)
+        write_into(path, folder, HASHES, _sealed(path))
 
     write_folder(folder, fill)
 

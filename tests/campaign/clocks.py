@@ -81,6 +81,7 @@ def _with_one_cache(trial: Trial, first: dict[str, str], second: dict[str, str])
     one = trial.start(case, 1, first)
     trial.place = trial.folder / "beside"
     trial.place.mkdir()
+    (trial.folder / "cache").mkdir(exist_ok=True)  # or the link may lead nowhere yet
     (trial.place / "cache").symlink_to(trial.folder / "cache")
     two = trial.start(case, 1, second)
     for start in (one, two):

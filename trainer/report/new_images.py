@@ -10,9 +10,12 @@ from trainer.errors import UsageError
 from trainer.head.export import About
 from trainer.report.embedded import Embedded
 from trainer.report.pages import draw
+from trainer.report.wording import count
 from trainer.rundir import write_text
 
 Figures = dict[str, Any]
+
+_OF_UNFAMILIAR = "Of images unlike all in training nobody knows how often it is right."
 
 
 class NewImages:
@@ -52,13 +55,20 @@ class NewImages:
             RetrainError: It cannot be written.
         """
         good = [card for card in self._cards if not card["error"]]
+        bad = [card for card in self._cards if card["error"]]
+        unfamiliar = sum(bool(card["unfamiliar"]) for card in good)
+        limits = [
+            self._about.weights_note,
+            _OF_UNFAMILIAR if unfamiliar else "",
+            f"{count(len(bad), 'file')} could not be read." if bad else "",
+        ]
         values = {
             "name": self._about.name,
-            "weights_note": self._about.weights_note,
+            "limits": [sentence for sentence in limits if sentence],
             "cards": good,
-            "bad": [card for card in self._cards if card["error"]],
+            "bad": bad,
             "unsure": sum(card["unsure"] for card in good),
-            "unfamiliar": sum(bool(card["unfamiliar"]) for card in good),
+            "unfamiliar": unfamiliar,
             "min_confidence": self._min_confidence,
             "counts": _counts(good),
             "scored_by": {},

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from trainer.errors import NO_ROOM, DataError, RetrainError, UsageError
+from trainer.errors import NO_ROOM, DataError, RetrainError, UsageError, listed
 
 SCHEMA = 1
 STATUSES = ("running", "stopped", "complete", "failed")
@@ -90,10 +90,7 @@ class RunDir:
                 "Give the folder that `retrain run` named at its end, such as runs/NAME.",
             ) from None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(
-                f"{self.results}: cannot be read: {type(error).__name__}.",
-                "Start the same `retrain run` again; it makes anew what is missing.",
-            ) from None
+            raise _unreadable(self.results, error) from None
         if not isinstance(schema, int) or schema > SCHEMA:
             raise DataError(
                 f"{self.results}: schema {schema}; this version reads up to {SCHEMA}.",
@@ -105,6 +102,19 @@ class RunDir:
                 "Start the same `retrain run` again; it makes anew what is missing.",
             )
         return dict(results)
+
+    def read_analysis(self) -> dict[str, Any]:
+        """What the run found out besides its results; empty where it has not come so far.
+
+        Raises:
+            DataError: The file is broken.
+        """
+        try:
+            return dict(json.loads(self.analysis.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, TypeError) as error:
+            raise _unreadable(self.analysis, error) from None
 
     def status(self) -> str:
         """`running`, `stopped`, `complete`, `failed`, or empty where no run was."""
@@ -138,6 +148,19 @@ class RunDir:
             return [self.complete.name]
         present = self.marked_files()
         return sorted(name for name in expected if present.get(name) != expected[name])
+
+    def require_undamaged(self) -> None:
+        """Refuse a complete run that is not as it was finished; its page may be drawn anew.
+
+        Raises:
+            DataError: Tells which files were changed.
+        """
+        damaged = [name for name in self.damaged() if name != self.report.name]
+        if damaged:
+            raise DataError(
+                f"{self.path}: changed since the run was finished: {listed(damaged)}.",
+                "Start the same `retrain run` again; it makes anew what is damaged.",
+            )
 
     def foreign(self) -> bool:
         """Whether the folder holds files, and none that a run begins with."""
@@ -178,6 +201,13 @@ class RunDir:
 
 _LEFT_HERE = re.compile(rf"\.({'|'.join(map(re.escape, (*MADE, 'lock', 'write-test')))})\..+\.tmp")
 _LEFT_BELOW = re.compile(r"\..+\.tmp")
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"{path}: cannot be read: {type(error).__name__}.",
+        "Start the same `retrain run` again; it makes anew what is missing.",
+    )
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -7,15 +7,12 @@ its record format and its messages in packages of its own.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from io import BytesIO
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from trainer.errors import DataError
-from trainer.rundir import RunDir, write_error, write_folder
+from trainer.rundir import RunDir, write_folder, write_into
 
 Results = dict[str, Any]
 
@@ -52,7 +49,7 @@ def write_events(run: RunDir) -> None:
         DataError: The results or the analysis are broken, or a newer version wrote them.
         RetrainError: The folder cannot be written.
     """
-    results, analysis = run.read_results(), _read_analysis(run.path / "analysis.json")
+    results, analysis = run.read_results(), run.read_analysis()
     points = [*_figures(results), *_seconds(results), *_curves(analysis.get("head") or {})]
     now = time.time()
     content = _packed(points, _settings(results), now)
@@ -61,25 +58,7 @@ def write_events(run: RunDir) -> None:
     # with a run directory that is given away.
     name, folder = f"events.out.tfevents.{now:.0f}.retrain", run.path / "events"
 
-    def fill(made: Path) -> None:
-        try:
-            (made / name).write_bytes(content)
-        except OSError as error:
-            raise write_error(folder / name, len(content), error) from None
-
-    write_folder(folder, fill)
-
-
-def _read_analysis(path: Path) -> Results:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(
-            f"{path}: cannot be read: {type(error).__name__}.",
-            "Start the same `retrain run` again; it makes anew what is missing.",
-        ) from None
+    write_folder(folder, lambda made: write_into(made, folder, name, content))
 
 
 def _figures(results: Results) -> Iterator[Point]:

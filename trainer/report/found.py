@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from trainer.data.manifest import read_csv
+from trainer.errors import DataError
 from trainer.report import charts, tables
 from trainer.report.embedded import Embedded, from_gallery
 from trainer.report.wording import count, percent
@@ -41,11 +41,10 @@ class Gallery:
 
 
 def read_analysis(run: RunDir) -> Figures:
-    """analysis.json; what a run that did not come so far found out is nothing."""
+    """analysis.json; a run that did not come so far, or whose file is broken, found out nothing."""
     try:
-        found: Figures = json.loads(run.analysis.read_bytes())
-        return EMPTY | found
-    except (OSError, ValueError):
+        return EMPTY | run.read_analysis()
+    except DataError:
         return EMPTY
 
 

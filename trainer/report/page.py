@@ -14,11 +14,11 @@ from markupsafe import Markup
 
 from trainer.analysis.scores import nothing_learnt
 from trainer.data.manifest import read_csv
-from trainer.errors import DataError, listed
 from trainer.report import tables, wording
 from trainer.report.classes import ClassRow, class_rows, weakest_first
 from trainer.report.found import found, wish_rows
 from trainer.report.pages import draw, quoted_name
+from trainer.report.values import class_names
 from trainer.report.verdict import (
     guessing,
     not_pretrained,
@@ -67,12 +67,8 @@ def redraw(run: RunDir) -> None:
     """
     results = run.read_results()
     marked = run.complete.exists()
-    damaged = [name for name in run.damaged() if name != run.report.name] if marked else []
-    if damaged:
-        raise DataError(
-            f"{run.path}: changed since the run was finished: {listed(damaged)}.",
-            "Start the same `retrain run` again; it makes anew what is damaged.",
-        )
+    if marked:
+        run.require_undamaged()
     write_report(run)
     if marked:
         run.write_complete(results)
@@ -80,7 +76,7 @@ def redraw(run: RunDir) -> None:
 
 def _overview(results: Results) -> Results:
     headline = results.get("headline")
-    classes = (results.get("data") or {}).get("classes") or []
+    classes = class_names(results)
     seen = " · ".join(observations(results))
     limits = [not_pretrained(results), seen, *(results.get("warnings") or [])]
     return {
@@ -105,7 +101,7 @@ def _scale(headline: Results, classes: int) -> Results:
 def _scores(results: Results) -> Results:
     scored = tables.sources(results)
     confused = [source for source in scored if source.figures.get("confusion")][:2]
-    classes = (results.get("data") or {}).get("classes") or []
+    classes = class_names(results)
     return {
         "sources": scored,
         "score_rows": tables.score_rows(scored),
@@ -144,7 +140,7 @@ def _confusion(source: tables.Source, classes: list[str]) -> Results:
 def _given(run: RunDir, results: Results) -> Results:
     manifest = _rows(run.manifest)
     given = tables.given(manifest)
-    classes = (results.get("data") or {}).get("classes") or []
+    classes = class_names(results)
     return {
         "given": given,
         "class_sets": tables.excerpt(tables.class_sets(given, classes)),
@@ -178,7 +174,7 @@ def _found(run: RunDir, results: Results) -> Results:
     values = found(run, results)
     abstaining = values["abstaining"] or {"wishes": [], "classes": []}
     scored = (results.get("cross_validation") or results.get("test")) or {}
-    classes = (results.get("data") or {}).get("classes") or []
+    classes = class_names(results)
     return values | {
         "ece": None if scored.get("ece") is None else (scored["ece"], scored["ece_expected"]),
         "wishes": wish_rows(abstaining["wishes"], "accuracy", "coverage"),

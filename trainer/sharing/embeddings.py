@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +20,7 @@ from trainer.data.retrain_py import parse_bottleneck
 from trainer.data.source import list_names, open_source
 from trainer.errors import DataError, RetrainError, printable
 from trainer.features.cache import Cache
-from trainer.head.export import read_about
+from trainer.head.export import packed, read_about
 from trainer.progress import Progress
 from trainer.rundir import RunDir
 
@@ -52,10 +51,8 @@ def pack_embeddings(run: RunDir, results: Results, progress: Progress) -> bytes:
     else:
         table = _from_texts(items, read_about(run.model).features, config)
     arrays = {name: np.array([row[name] for row in items], np.str_) for name in COLUMNS}
-    packed = io.BytesIO()
     classes = np.array(results["data"]["classes"], np.str_)
-    np.savez(packed, embeddings=table, classes=classes, **arrays)
-    return packed.getvalue()
+    return packed({"embeddings": table, "classes": classes, **arrays})
 
 
 def _items(run: RunDir) -> Rows:

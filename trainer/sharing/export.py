@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from trainer.errors import DataError, UsageError, listed
+from trainer.errors import UsageError
 from trainer.progress import to_stderr
 from trainer.rundir import RunDir, write_bytes
 from trainer.sharing.embeddings import pack_embeddings
@@ -45,12 +45,7 @@ def export(
             f"{run.path}: not finished: its status is {results['status']}.",
             "Start the same `retrain run` again; it goes on where it ended. Then export.",
         )
-    damaged = [name for name in run.damaged() if name != run.report.name]
-    if damaged:
-        raise DataError(
-            f"{run.path}: changed since the run was finished: {listed(damaged)}.",
-            "Start the same `retrain run` again; it makes anew what is damaged.",
-        )
+    run.require_undamaged()
     if embeddings is not None:
         write_bytes(embeddings, pack_embeddings(run, results, to_stderr()))
         tell(str(embeddings))

@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from trainer import stages
 from trainer.analysis import entries, sections
 from trainer.analysis.entries import Answers
 from trainer.analysis.evaluate import Evaluation
-from trainer.analysis.find_neighbours import Found, find_neighbours, numbered
+from trainer.analysis.find_neighbours import Found, find_neighbours
 from trainer.analysis.gallery import Pictures, make_pictures
 from trainer.analysis.learning_curve import learning_curve
 from trainer.analysis.neighbours import Near, Neighbours
+from trainer.analysis.scores import group_numbers
 from trainer.analysis.shown import Chosen
 from trainer.arrays import Float32Array
 from trainer.config import Config
@@ -63,7 +65,7 @@ class Analysis:
         self._progress = progress
 
     @property
-    def files(self) -> list[Any]:
+    def files(self) -> list[Path]:
         """What it leaves."""
         run = self._run
         return [run.analysis, run.suspects, run.gallery, run.head / NEIGHBOURS]
@@ -113,7 +115,7 @@ class Analysis:
 
     def _learning_curve(self, values: Float32Array) -> dict[str, Any] | None:
         dataset = self._dataset
-        units = numbered([dataset.units[place] for place in dataset.development.tolist()])
+        units = group_numbers([dataset.units[place] for place in dataset.development.tolist()])
         return learning_curve(
             values,
             as_development(dataset),
@@ -167,7 +169,7 @@ class Analysis:
                 for row in rows
             ]
 
-        def fill(folder: Any) -> None:
+        def fill(folder: Path) -> None:
             for name, content in sorted(pictures.items()):
                 write_into(folder, self._run.gallery, name, content)
 

@@ -102,7 +102,7 @@ class Run:
         for found in self._model.label(find_files([os.fspath(path) for path in several])):
             row = found.probabilities
             numbers = [math.nan] * len(classes) if row is None else row.tolist()
-            named = None if row is None else classes[int(row.argmax())]
+            named = found.named(classes, min_confidence=0) or None
             rows.append([found.path, named, *numbers, found.unfamiliar, found.error])
         columns = [f"p:{name}" for name in classes]
         return pandas.DataFrame(

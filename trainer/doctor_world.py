@@ -12,6 +12,7 @@ from typing import Any
 
 from trainer.errors import listed
 from trainer.world import launch
+from trainer.world.launchers import LAUNCHER
 
 MOST_SKEW = 5.0
 """Seconds that clocks may differ: heartbeats and the ages of files are compared between hosts."""
@@ -129,6 +130,6 @@ def _files(found: dict[str, Any], cache: Path) -> Finding:
 
 
 def _mend_world() -> str:
-    if os.environ.get("RETRAIN_LAUNCHER") == "srun":
+    if os.environ.get(LAUNCHER) == "srun":
         return "srun --mpi=list shows what Slurm knows; or launcher: mpirun in the site's file"
     return "make setup"

@@ -7,13 +7,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from trainer.analysis.shown import SHOWN_CLASSES
 from trainer.head.export import About
 from trainer.near_pictures import NearPictures
 from trainer.predict import Prediction
 from trainer.report.new_images import NewImages
 from trainer.rundir import RunDir
-
-SHOWN_CLASSES = 3
 
 
 def with_page(

@@ -12,12 +12,13 @@ import numpy as np
 from trainer.analysis.evaluate import Predictions
 from trainer.analysis.gallery import Wanted
 from trainer.analysis.heatmaps import two_likeliest
-from trainer.analysis.neighbours import Near, Neighbours
+from trainer.analysis.neighbours import Near, Neighbours, same
 from trainer.analysis.shown import (
     MOST_BEFORE_AFTER,
     MOST_OF_A_CLASS,
     MOST_ON_SHEET,
     MOST_SUSPECTS,
+    SHOWN_CLASSES,
     Chosen,
     least_sure_hits,
     some_of_each,
@@ -28,8 +29,6 @@ from trainer.arrays import BoolArray, FloatArray, IntArray
 from trainer.data.dataset import Dataset
 from trainer.data.duplicates import Item
 from trainer.head.fitted import Fitted
-
-SHOWN_CLASSES = 3
 
 
 @dataclass
@@ -132,8 +131,7 @@ def barred(
     )
     kept = np.array([unit_of[digest] for digest in neighbours.digests], object)
     mine = [dataset.units[place] for place in answers.positions[rows].tolist()]
-    same: BoolArray = np.array(mine, object)[:, None] == kept[None, :]
-    return same
+    return same(np.array(mine, object), kept)
 
 
 def entry(

@@ -18,6 +18,7 @@ from trainer.analysis.neighbours import (
     unfamiliar_limit,
     vote,
 )
+from trainer.analysis.scores import group_numbers
 from trainer.arrays import Array, Float32Array, FloatArray, IntArray
 from trainer.data.dataset import Dataset
 from trainer.data.sets import TEST
@@ -64,7 +65,7 @@ def find_neighbours(
         digests=[items[place].digest for place in kept.tolist()],
         total=len(items),
     )
-    units = numbered([dataset.units[place] for place in dataset.development[kept].tolist()])
+    units = group_numbers([dataset.units[place] for place in dataset.development[kept].tolist()])
     nearest, voted = _among_themselves(
         neighbours, values[mine], units, dataset, kept, mine + own.start
     )
@@ -105,12 +106,6 @@ def sampled(count: int, most: int, seed: int) -> IntArray:
         return np.arange(count)
     chosen = np.random.default_rng(seed).choice(count, most, replace=False)
     return np.sort(chosen)
-
-
-def numbered(names: list[str]) -> IntArray:
-    """(n,) a number for each distinct name."""
-    numbers: dict[str, int] = {}
-    return np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)
 
 
 def _among_themselves(

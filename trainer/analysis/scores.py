@@ -120,11 +120,12 @@ def effective_size(groups: Sequence[str]) -> float:
 
     Source: Kish 1992, J. Off. Stat. 8(2), pages 183-200, with group sizes for weights.
     """
-    sizes = np.bincount(_group_numbers(groups))
+    sizes = np.bincount(group_numbers(groups))
     return float(len(groups) ** 2 / (sizes**2).sum())
 
 
-def _group_numbers(groups: Sequence[str]) -> IntArray:
+def group_numbers(groups: Sequence[str]) -> IntArray:
+    """(n,) a number for each distinct name, in order of appearance; an empty name is one alone."""
     numbers: dict[str | int, int] = {}
     return np.array(
         [numbers.setdefault(group or item, len(numbers)) for item, group in enumerate(groups)],
@@ -237,7 +238,7 @@ def _bootstrap_intervals(scored: Scored, seed: int) -> list[list[float]]:
 
     Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
     """
-    numbers = _group_numbers(scored.groups)
+    numbers = group_numbers(scored.groups)
     groups = int(numbers.max()) + 1
     random = np.random.default_rng(seed)
     means = []

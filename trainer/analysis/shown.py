@@ -12,6 +12,8 @@ from trainer.arrays import FloatArray, IntArray
 
 MOST_MISTAKES, MOST_UNSURE, MOST_BEFORE_AFTER, MOST_SUSPECTS = 12, 6, 6, 12
 MOST_ON_SHEET, MOST_OF_A_CLASS = 60, 8
+SHOWN_CLASSES = 3
+"""The likeliest, of each item."""
 
 
 @dataclass

@@ -107,15 +107,16 @@ def compare(first: Path, second: Path) -> Comparison:
 
 
 def _finished(path: Path) -> FoundRun:
-    status = RunDir(path).read_results()["status"]
-    found = Reader().read(path)
-    if status != "complete" or found is None:
+    run = RunDir(path)
+    results = run.read_results()
+    status = results["status"]
+    if status != "complete":
         raise UsageError(
             f"{path}: not finished: {status}.",
             f"Let `retrain run {shell_word(str(path / 'config.yaml'))} --out "
             f"{shell_word(str(path))}` come to its end, then compare again.",
         )
-    return found
+    return FoundRun(path, status, results=results, settings=Reader().settings(run))
 
 
 def _predictions(run: RunDir) -> Rows:

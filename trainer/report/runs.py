@@ -139,7 +139,7 @@ class Reader:
             results["status"],
             "its manifest.csv is missing or damaged." if lost else "",
             results,
-            self._read_settings(run),
+            self.settings(run),
             items,
             written if 0 <= written < _END_OF_TIME else None,
         )
@@ -153,7 +153,8 @@ class Reader:
             return None
         return self._items[content]
 
-    def _read_settings(self, run: RunDir) -> dict[str, Setting]:
+    def settings(self, run: RunDir) -> dict[str, Setting]:
+        """Values of a run's `config.yaml` by dotted key; none where it cannot be read."""
         try:
             source = run.config.read_bytes()
             content = hashlib.sha256(source).hexdigest()

@@ -9,7 +9,7 @@ all of them.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -149,21 +149,6 @@ def closing_command(
     own = (f"--job-name=retrain-{name}", f"--output={log}", f"--chdir={plan.start_in}")
     line = f"--wrap=exec {shlex.join(words)}"
     return Submission((*options, *own), (line,), (), after=tuple(range(len(calls))))
-
-
-def submit_in_order(
-    calls: Sequence[Submission], sbatch: Callable[[list[str]], str]
-) -> Iterator[str]:
-    """Submit and give each id as it comes, so that what is in the queue is known at any moment.
-
-    Args:
-        calls: Arrays, and perhaps the job that gathers.
-        sbatch: Runs a call and returns what it wrote.
-    """
-    ids: list[str] = []
-    for call in calls:
-        ids.append(sbatch(call.words(ids)).strip().partition(";")[0])  # ID;CLUSTER
-        yield ids[-1]
 
 
 def array_size(shown: str) -> int:

@@ -45,11 +45,15 @@ class NoAnswer(JobError):
     """The scheduler did not answer, which may pass."""
 
 
-def shown(text: str) -> str:
-    r"""A name on one line that a terminal prints and does not obey: `\n`, `\x1b`, `\udcff`."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+def shown(text: str, most: int | None = None) -> str:
+    r"""A name on one line that a terminal prints and does not obey: `\n`, `\x1b`, `\udcff`.
+
+    Args:
+        text: The name.
+        most: Signs up to which it is told whole.
+    """
+    plain = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return plain if most is None or len(plain) <= most else plain[: most - 3] + "..."
 
 
 def command_line(words: list[str]) -> str:

@@ -3,10 +3,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+
+_MOST = 64 << 20
+"""Bytes of a results.json; a larger one is none of ours."""
+
+
+def results_status(path: Path) -> str:
+    """The status in a `results.json`; empty where there is none, or none that is whole."""
+    try:
+        if path.stat().st_size > _MOST:
+            return ""
+        tree = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return ""
+    status = tree.get("status") if isinstance(tree, dict) else None
+    return status if isinstance(status, str) else ""
 
 
 def write_whole(path: Path, text: str, fresh: bool = False) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import JobError, UsageError, shown
+from jobs.files import write_whole
 from jobs.states import Verdict
 
 FOLDER = Path("runs") / ".retrain-jobs"
@@ -74,7 +75,7 @@ class Journal:
         text = json.dumps(tree, indent=1, default=str) + "\n"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            _write(path, text.encode())
+            write_whole(path, text)
         except OSError as error:
             raise JobError(
                 f"{shown(str(path))}: cannot be written: {error.strerror}.",
@@ -128,23 +129,6 @@ class Journal:
             f"{shown(word)}: no such job in {shown(str(self.folder))}.",
             "`retrain status`, in the folder that you submitted from, lists them.",
         )
-
-
-def _write(path: Path, content: bytes) -> None:
-    handle, made = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(made, 0o666 & ~umask)  # others of the project may look
-        os.replace(made, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(made)
-        raise
 
 
 def _read(path: Path) -> Entry | None:

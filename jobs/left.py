@@ -3,20 +3,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from pathlib import Path
 
 from jobs.errors import shown
+from jobs.files import results_status
 from jobs.journal import Entry, mark
 from jobs.states import FAILED, STOPPED, Left
 
 RESULTS = "results.json"
 _TAIL = 16384
 """Bytes of a log's end that are looked at."""
-_MOST = 64 << 20
-"""Bytes of a results.json; a larger one is none of ours."""
 _ENDINGS = re.compile(r"^(Stopped  |Killed   |retrain: |slurmstepd: error: )\s*(.+)", re.MULTILINE)
 
 
@@ -24,21 +22,10 @@ def look(entry: Entry) -> Left:
     """What the run of a job left so far."""
     path = entry.run / RESULTS
     found = mark(path)
-    status = _status(path) if found else ""
+    status = results_status(path) if found else ""
     earlier = found is not None and found == entry.before
     ending, message = ending_of(tail(entry.log))
     return Left(status, earlier, ending, message)
-
-
-def _status(path: Path) -> str:
-    try:
-        if path.stat().st_size > _MOST:
-            return ""
-        tree = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return ""
-    status = tree.get("status") if isinstance(tree, dict) else None
-    return status if isinstance(status, str) else ""
 
 
 def tail(path: Path) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import JobError, UsageError
-from jobs.files import write_whole
+from jobs.files import results_status, write_whole
 from jobs.sweep import Settings
 
 PLAN = "sweep.json"
@@ -78,11 +78,7 @@ class Plan:
 
     def status(self, number: int) -> str:
         """What a task's `results.json` says; empty where there is none, or none that is whole."""
-        try:
-            results = json.loads((self.directory(number) / "results.json").read_bytes())
-            return str(results["status"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return ""
+        return results_status(self.directory(number) / "results.json")
 
     def open_numbers(self) -> list[int]:
         """The chosen tasks that are not complete: what is to be submitted."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from jobs.changes import changed_settings, was_now
 from jobs.errors import UsageError
 from jobs.plan import LOGS, PLAN, Plan, Task, read_plan
+from jobs.spec import is_images
 from jobs.sweep import NAMES, combinations, directory_name, parse_sweep, same_value
 
 
@@ -76,10 +77,6 @@ def _meaning(task: Task) -> str:
     return json.dumps([sorted(settings.items()), task.options, task.arguments])
 
 
-_DATA = frozenset(".tar .csv .tsv .gz .tgz .bz2 .xz .zst .zip".split())
-"""Suffixes of what `retrain run` takes for data."""
-
-
 def _absolute(folder: Path, start_in: Path) -> Path:
     return Path(os.path.abspath(start_in / folder))
 
@@ -102,7 +99,7 @@ def _source(config: str, folder: Path, start_in: Path) -> tuple[str, str]:
     A configuration is copied, so that a run that waits for days is not changed by an edit.
     """
     path = Path(os.path.abspath(start_in / config))
-    if path.is_dir() or path.suffix.lower() in _DATA:
+    if is_images(path):
         return str(path), ""
     if path.name in (PLAN, LOGS):
         raise UsageError(f"{config}: a sweep keeps its own {path.name}.", "Rename it.")

@@ -48,8 +48,8 @@ class Slurm:
                 "Submit from a folder without backslashes and control characters in its path.",
             )
         log = str(spec.folder).replace("%", "%%") + "/retrain-%j.out"
-        options = ["--parsable", f"--job-name={_job_name(spec.name)}", f"--output={log}"]
-        return ["sbatch", *options, *_sizes(spec), str(script()), *spec.words]
+        options = ["--parsable", f"--output={log}", *self.options(spec)]
+        return ["sbatch", *options, str(script()), *spec.words]
 
     def cluster(self) -> str:
         """As scontrol tells it; empty where it does not answer."""

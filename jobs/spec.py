@@ -14,7 +14,6 @@ from jobs.sites import Site, read_yaml
 
 _TIME = re.compile(r"\d+|(\d+-)?\d{1,3}(:\d{1,2}){1,2}|\d+-\d{1,2}")
 _IMAGES = frozenset(".tar .csv .tsv .gz .tgz .bz2 .xz .zst .zip".split())
-"""Suffixes of files that `retrain run` takes for images, not for a configuration."""
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\udc80-\udcff]")
 
 
@@ -85,11 +84,16 @@ def make(
     return Spec(source, words, name, place, folder, nodes, gpus, time, again, where, tuple(options))
 
 
+def is_images(path: Path) -> bool:
+    """Whether `retrain run` takes a path for images, not for a configuration."""
+    return path.is_dir() or path.suffix.lower() in _IMAGES
+
+
 def run_name(source: str, overrides: Sequence[str]) -> str:
     """The name of a run, as `retrain run` finds it: `name=`, the file's key, or the file's name."""
     given = [word[len("name=") :] for word in overrides if word.startswith("name=")]
     path = Path(source)
-    images = path.is_dir() or path.suffix.lower() in _IMAGES
+    images = is_images(path)
     if given and given[-1] not in ("", "null", "~"):
         name: object = given[-1]
     else:

@@ -12,7 +12,7 @@ from itertools import product
 
 import yaml
 
-from jobs.errors import UsageError
+from jobs.errors import UsageError, shown
 
 MOST = 10_000
 """Combinations of one sweep."""
@@ -96,6 +96,8 @@ def same_value(text: str) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
+_LONGEST_TOLD = 60
+"""Signs of a word up to which a message tells it whole."""
 _EXAMPLE = "For example: --sweep head.l2=0.1,0.01 backbone.layer=mixed7,mixed10"
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 _SAFE = re.compile(r"[A-Za-z_][A-Za-z0-9_.=,+-]*[A-Za-z0-9_+-]")
@@ -107,15 +109,16 @@ _CLOSING = {"[": "]", "{": "}"}
 def _axis(word: str) -> Axis:
     key, equals, text = word.partition("=")
     if not equals or not _KEY.fullmatch(key):
-        raise UsageError(f"--sweep {_shown(word)}: wanted KEY=VALUE,VALUE.", _EXAMPLE)
+        raise UsageError(f"--sweep {shown(word, _LONGEST_TOLD)}: wanted KEY=VALUE,VALUE.", _EXAMPLE)
     values = tuple(_value(key, value) for value in _split(key, text))
     seen: dict[str, str] = {}
     for value in values:
         same = value if key in NAMES else same_value(value)
         if same in seen:
-            as_well = "" if seen[same] == value else f", once as {_shown(seen[same])}"
+            as_well = "" if seen[same] == value else f", once as {shown(seen[same], _LONGEST_TOLD)}"
             raise UsageError(
-                f"--sweep {key}: {_shown(value)} comes twice{as_well}.", "Give each value once."
+                f"--sweep {key}: {shown(value, _LONGEST_TOLD)} comes twice{as_well}.",
+                "Give each value once.",
             )
         seen[same] = value
     return Axis(key, values)
@@ -147,11 +150,12 @@ def _value(key: str, text: str) -> str:
         if key in NAMES:
             return text
         raise UsageError(
-            f"--sweep {key}: {_shown(text)} is no YAML.", "Put it in quotes: 'VALUE'"
+            f"--sweep {key}: {shown(text, _LONGEST_TOLD)} is no YAML.", "Put it in quotes: 'VALUE'"
         ) from None
     if value is None and text not in _NULLS:
         raise UsageError(
-            f"--sweep {key}: {_shown(text)} says nothing in YAML.", "Put it in quotes: 'VALUE'"
+            f"--sweep {key}: {shown(text, _LONGEST_TOLD)} says nothing in YAML.",
+            "Put it in quotes: 'VALUE'",
         )
     if key in NAMES and isinstance(value, str) and text[0] in "'\"":
         return value
@@ -194,17 +198,15 @@ def _after_quote(key: str, text: str, start: int) -> int:
             return at + 1
         else:
             at += 1
-    raise UsageError(f"--sweep {key}: {_shown(text)}: a quote is not closed.", _QUOTES)
+    raise UsageError(
+        f"--sweep {key}: {shown(text, _LONGEST_TOLD)}: a quote is not closed.", _QUOTES
+    )
 
 
 def _unpaired(key: str, text: str) -> UsageError:
-    return UsageError(f"--sweep {key}: {_shown(text)}: a bracket has no partner.", _QUOTES)
+    return UsageError(
+        f"--sweep {key}: {shown(text, _LONGEST_TOLD)}: a bracket has no partner.", _QUOTES
+    )
 
 
 _QUOTES = "The shell takes one pair of quotes away; put another around the word: \"key='a,b',c\""
-
-
-def _shown(text: str) -> str:
-    """A word for a message: no control characters, and not longer than a line."""
-    plain = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
-    return plain if len(plain) <= 60 else plain[:57] + "..."

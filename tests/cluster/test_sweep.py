@@ -22,7 +22,6 @@ from jobs.arrays import (
     array_size,
     gather_command,
     scaling_command,
-    submit_in_order,
 )
 from jobs.plan import Plan
 from jobs.planning import plan_sweep
@@ -64,7 +63,10 @@ def texts(small: Lab) -> Path:
 
 def submit(lab: Lab, calls: list[Submission], cwd: Path) -> list[str]:
     """The ids that sbatch gives."""
-    return list(submit_in_order(calls, lambda words: lab.run(CTL, words, cwd, OURS).stdout))
+    ids: list[str] = []
+    for call in calls:
+        ids.append(lab.run(CTL, call.words(ids), cwd, OURS).stdout.strip())
+    return ids
 
 
 def jobs_of(calls: list[Submission], ids: list[str]) -> dict[int, str]:

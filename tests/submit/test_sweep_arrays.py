@@ -18,7 +18,6 @@ from jobs.arrays import (
     array_size,
     gather_command,
     index_list,
-    submit_in_order,
 )
 from jobs.errors import UsageError
 from jobs.plan import Plan
@@ -56,7 +55,10 @@ def submitted(tmp_path: Path, calls: list[Submission]) -> list[list[str]]:
     def sbatch(words: list[str]) -> str:
         return subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout
 
-    assert list(submit_in_order(calls, sbatch)) == [str(100 + n) for n in range(len(calls))]
+    ids: list[str] = []
+    for call in calls:
+        ids.append(sbatch(call.words(ids)).strip().partition(";")[0])  # ID;CLUSTER
+    assert ids == [str(100 + n) for n in range(len(calls))]
     return list(json.loads(kept.read_text()))
 
 

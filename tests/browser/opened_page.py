@@ -170,6 +170,14 @@ _STICKING_OUT = """() => {
     if (outside(each.getBoundingClientRect()) && !scrolls(each.parentElement))
       found.push(each.outerHTML.slice(0, 80));
   }
+  for (const each of document.querySelectorAll("svg text")) {
+    const drawing = each.ownerSVGElement;
+    const word = each.getBoundingClientRect(), paper = drawing.getBoundingClientRect();
+    if (flow(drawing) === "visible") continue;
+    if (word.left < paper.left - 1 || word.right > paper.right + 1
+        || word.top < paper.top - 1 || word.bottom > paper.bottom + 1)
+      found.push(`outside of its drawing: ${each.textContent.trim().slice(0, 80)}`);
+  }
   for (const each of document.querySelectorAll("body, body *")) {
     if (["hidden", "clip"].includes(flow(each)) && each.clientWidth > 1
         && each.scrollWidth > each.clientWidth + 1)

@@ -37,6 +37,7 @@ BAD = [
     (page_checks.fits_any_window, "<p style='width: 400px'>wide</p>", ""),
     (page_checks.fits_any_window, f"<p>{'m' * 300}</p>", ""),
     (page_checks.fits_any_window, f"<p>{'m' * 300}</p>", "p { overflow: hidden }"),
+    (page_checks.fits_any_window, "<svg><text x='-20' y='20'>cut</text></svg>", ""),
     (page_checks.is_accessible, "<p>pale</p>", "p { color: #aaa; background: #fff }"),
     (
         page_checks.is_accessible,

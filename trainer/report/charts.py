@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 INK, SOFT, LINE, GOOD, BAD = "#010203", "#010204", "#010205", "#010206", "#010207"
 _VARIABLES = {INK: "ink", SOFT: "soft", LINE: "line", GOOD: "good", BAD: "bad"}
 _INCHES = (4.6, 2.9)
-_MARGINS = {"left": 0.14, "right": 0.98, "bottom": 0.16, "top": 0.97}
+_MARGINS = {"left": 0.19, "right": 0.98, "bottom": 0.16, "top": 0.97}
 """Fixed: finding out what just fits takes as long as drawing."""
+_NAME_OF_Y = (-0.17, 0.5)
+"""Where the vertical axis is named, in widths and heights of the plot: left of any number."""
 
 _SETTINGS: dict[str, Any] = {
     "svg.fonttype": "none",  # letters stay letters: they can be read aloud, found and enlarged
@@ -186,6 +188,7 @@ def _chart(draw: Any, title: str, rows: Rows) -> Chart:
         for patch in (figure.patch, axes.patch):
             patch.set_visible(False)
         draw(axes)
+        axes.yaxis.set_label_coords(*_NAME_OF_Y)
         written = io.StringIO()
         figure.savefig(written, format="svg", transparent=True, metadata={"Date": None})
     return Chart(_for_the_page(written.getvalue(), title), _csv(rows))

@@ -121,6 +121,15 @@ def all_wrong(folder: Path) -> RunDir:
     return find_out(run, POOLS, [f"{label}/1.jpg" for label in POOLS], pictures=False)
 
 
+def one_class_tested(folder: Path) -> RunDir:
+    """A test set, named by the user's CSV, of one of its classes."""
+    results = scored([[30, 3], [9, 20]], POOLS)
+    figures = made_up_runs.scores([[6, 4], [0, 0]], POOLS)
+    results |= {"test": figures, "headline": made_up_runs.headline("test", figures)}
+    run = leave(folder / "one class", results)
+    return find_out(run, POOLS, [f"{label}/1.jpg" for label in POOLS], pictures=False)
+
+
 def stopped(folder: Path) -> RunDir:
     """It was stopped when its images had been counted."""
     results = made_up_runs.blank(POOLS) | {"status": "stopped", "warnings": ["Few images."]}
@@ -178,6 +187,7 @@ RUNS: Sequence[MakeRun] = (
     hostile_names,
     all_right,
     all_wrong,
+    one_class_tested,
     stopped,
     large,
 )

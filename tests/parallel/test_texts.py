@@ -54,6 +54,27 @@ def test_result_is_recomputed_by_scikit_learn_from_the_definitions(
     assert results["bottlenecks"]["computed"] == 0
 
 
+def test_test_set_of_one_class_is_scored_as_the_definitions_say(
+    texts: Path, retrain: Retrain, tmp_path: Path
+) -> None:
+    named = tmp_path / "named.csv"
+    rows = [f"{path},{path.parent.name}," for path in sorted(texts.glob("*/*"))]
+    sets = ["test" if "/a/" in row and at % 5 == 0 else "training" for at, row in enumerate(rows)]
+    told = [f"{row}{name}" for row, name in zip(rows, sets, strict=True)]
+    named.write_text("\n".join(["path,label,split", *told, ""]))
+    words = [config(named, tmp_path), "data.split.compat=retrain", "--out", tmp_path / "run"]
+    done = retrain("run", *words, "--ranks", 1)
+    assert done.returncode == 0, done.stderr
+    assert 'no test image of "b"' in done.stdout
+    figures = Job(tmp_path / "run", "", "").results["test"]
+    assert figures["recall"] == [figures["accuracy"], None]
+    program = [sys.executable, str(ROOT / "tests" / "recompute"), str(tmp_path / "run")]
+    checked = subprocess.run(
+        [*program, "--source", str(named)], capture_output=True, text=True, timeout=120
+    )
+    assert checked.returncode == 0, checked.stdout
+
+
 def test_no_tensorflow_is_in_the_process(texts: Path, tmp_path: Path) -> None:
     program = (
         "import sys\nfrom trainer.cli import main\n"

@@ -148,10 +148,22 @@ def observations(results: Results) -> list[str]:
         words.append("nothing learnt")
     if test and test["n"] < ENOUGH_TEST_ITEMS:
         words.append("small test set")
+    words += _without_test_images(results)
     if test and (apart := test.get("without_near_duplicates")) and apart["n"] < test["n"]:
         alike = count(test["n"] - apart["n"], "test image")
         words.append(f"{alike} nearly the same as fitted ones")
     return words + _about_the_data(results.get("data") or {})
+
+
+def _without_test_images(results: Results) -> list[str]:
+    """Classes of which the test set says nothing: a manifest or retrain.py's rule dealt it so."""
+    if not results.get("test"):
+        return []
+    shares = zip(results["data"]["classes"], results["test"]["recall"], strict=True)
+    empty = [name for name, recall in shares if recall is None]
+    if not empty:
+        return []
+    return [f"no test image of {quoted(empty[0]) if len(empty) == 1 else f'{len(empty)} classes'}"]
 
 
 def _about_the_data(data: Results) -> list[str]:

@@ -157,6 +157,17 @@ def test_watch_begins_with_nothing_learnt(two_classes: Results) -> None:
     assert watch(two_classes)[0] == "nothing learnt"
 
 
+def test_watch_tells_of_classes_without_test_images(two_classes: Results, scores: Maker) -> None:
+    classes = two_classes["data"]["classes"]
+    two_classes["test"] = scores([[0, 0], [30, 90]], classes)
+    assert f'no test image of "{classes[0]}"' in watch(two_classes)
+    two_classes["data"]["classes"] = [*classes, "house"]
+    two_classes["test"] = scores(
+        [[0, 0, 0], [30, 90, 9], [0, 0, 0]], two_classes["data"]["classes"]
+    )
+    assert "no test image of 2 classes" in watch(two_classes)
+
+
 def test_watch_names_the_end_of_the_l2_path_and_counts_other_warnings(
     two_classes: Results,
 ) -> None:

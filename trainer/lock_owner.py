@@ -97,6 +97,15 @@ class Owner:
         return _job_gone(self.job, self.restart)
 
 
+def left_behind(lock: Path) -> Owner | None:
+    """Who holds a lock in name only: it surely runs no more; None where it runs, or who knows."""
+    try:
+        owner = Owner.decode(lock.read_bytes()) if lock.is_file() else None
+    except OSError:
+        return None
+    return owner if owner and owner.is_gone() else None
+
+
 _TEXTS = [field.name for field in fields(Owner) if field.name != "pid"]
 
 

@@ -17,6 +17,7 @@ import yaml
 from trainer.config import yaml_word
 from trainer.data.manifest import read_csv
 from trainer.errors import DataError, UsageError
+from trainer.lock_owner import left_behind
 from trainer.report.tables import SETS, Rows
 from trainer.report.values import Tree, text, writable
 from trainer.rundir import RunDir
@@ -33,6 +34,7 @@ _DEEPEST = 4
 _MOST_SETTINGS = 500
 """Of one file: a few lines of YAML can hold millions, by references."""
 _LONGEST_PROBLEM = 200
+_LONGEST_HOST = 64
 _END_OF_TIME = 253402300800.0
 """The year 10000, which no calendar here knows."""
 
@@ -58,9 +60,10 @@ class FoundRun:
     folder: Path
     """As it was named, or found below a named folder."""
     status: str
-    """As in `results.json`, or `unreadable`."""
+    """As in `results.json`, but `stopped` where that says `running` and it was killed; or
+    `unreadable`."""
     problem: str = ""
-    """What is wrong with its files, in a few words; empty where nothing is."""
+    """What is wrong with it, in a few words; empty where nothing is."""
     results: Tree = field(default_factory=dict)
     settings: dict[str, Setting] = field(default_factory=dict)
     """Values of `config.yaml` by dotted key."""
@@ -133,11 +136,18 @@ class Reader:
         except RecursionError:
             return FoundRun(folder, UNREADABLE, "cannot be read: nested too deeply.")
         items = self._read_items(run)
-        lost = results["status"] == "complete" and items is None
+        status, problem = results["status"], ""
+        if status == "complete" and items is None:
+            problem = "its manifest.csv is missing or damaged."
+        elif status == "running" and (owner := left_behind(run.lock)):
+            status, problem = (
+                "stopped",
+                f"killed on {writable(owner.host[:_LONGEST_HOST])}; start it again.",
+            )
         return FoundRun(
             folder,
-            results["status"],
-            "its manifest.csv is missing or damaged." if lost else "",
+            status,
+            problem,
             results,
             self.settings(run),
             items,

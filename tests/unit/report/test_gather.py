@@ -9,11 +9,14 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from html.parser import HTMLParser
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import pytest
@@ -22,6 +25,7 @@ import yaml
 from other_users import ANN, as_user, common
 from trainer.data.manifest import read_csv
 from trainer.errors import UsageError
+from trainer.lock_owner import Owner
 from trainer.report.gather import Gathered, gather
 from trainer.rundir import RunDir
 
@@ -187,6 +191,17 @@ def test_runs_that_did_not_end_have_no_rank(runs: Runs, made: Make) -> None:
     assert gathered.column("status")["stopped"] == "stopped"
     assert gathered.column("finished")["running"] == ""
     assert "4: 1 running, 1 stopped, 1 complete, 1 failed" in gathered.lines[0]
+
+
+def test_run_that_was_killed_is_a_stopped_one(runs: Runs, made: Make) -> None:
+    killed, running = (runs(name, status="running") for name in ("killed", "running"))
+    gone = "from trainer.lock_owner import Owner; print(Owner.myself().encode().decode())"
+    killed.lock.write_bytes(subprocess.check_output([sys.executable, "-c", gone]))
+    running.lock.write_bytes(Owner.myself().encode())
+    gathered = made()
+    assert gathered.column("status") == {"killed": "stopped", "running": "running"}
+    assert gathered.column("problem")["killed"] == f"killed on {gethostname()}; start it again."
+    assert "start it again" in gathered.page.text
 
 
 def test_without_cross_validation_there_is_no_best(runs: Runs, made: Make) -> None:

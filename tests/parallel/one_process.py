@@ -38,8 +38,8 @@ def run(name):
 """
 
 
-def run_program(program: str, config: Path, folder: Path, *words: str) -> list[Any]:
-    """Run a program that begins so.
+def run_program(program: str, config: Path, folder: Path, *words: str, code: int = 0) -> list[Any]:
+    """Run a program that begins so, and ends with this exit code.
 
     Returns:
         The lines of JSON that it prints.
@@ -51,5 +51,5 @@ def run_program(program: str, config: Path, folder: Path, *words: str) -> list[A
         text=True,
         timeout=100,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]

@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from signal import SIGKILL
 
 import pytest
 
 from one_process import run_program
 from test_texts import config, write_texts
+from trainer.report.gather import gather
+from trainer.rundir import RunDir
 
 
 @pytest.fixture
@@ -102,6 +105,47 @@ def test_run_that_failed_at_the_end_goes_on_there(texts: Path, tmp_path: Path) -
     assert (failed, status) == ("failed", "complete")
     assert "Head: done before, passed over" in said
     assert "Model: done before, passed over" in said
+
+
+KILL = """
+import os
+import signal
+
+real = os.replace
+
+
+def replace(source, target, **keywords):
+    if os.fspath(target) == os.fspath(RunDir(folder / "killed").report):
+        os.truncate(source, os.path.getsize(source) // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(source, target, **keywords)
+
+
+os.replace = replace
+run("killed")
+"""
+
+GO_ON = """
+for name in ("killed", "undisturbed"):
+    results, said = run(name)
+    print(json.dumps([results["status"], said]))
+"""
+
+
+def test_run_killed_in_the_middle_of_its_report_has_none_and_goes_on_there(
+    texts: Path, tmp_path: Path
+) -> None:
+    run_program(KILL, texts, tmp_path, code=-SIGKILL)
+    killed, undisturbed = (RunDir(tmp_path / name) for name in ("killed", "undisturbed"))
+    assert not killed.report.exists()
+    (run,) = [row.run for group in gather([killed.path], tmp_path).groups for row in group.rows]
+    assert run.status == "stopped"
+    (status, said), _ = run_program(GO_ON, texts, tmp_path)
+    assert status == "complete"
+    assert "Model: done before, passed over" in said
+    assert killed.report.read_text(encoding="utf-8").endswith("</html>\n")
+    assert killed.predictions.read_bytes() == undisturbed.predictions.read_bytes()
+    assert not list(killed.path.glob(".report*"))
 
 
 REFUSE = """

@@ -37,7 +37,13 @@ def results(status: str = "complete") -> dict[str, Any]:
         "n": 100,
         "majority": majority,
     }
-    test = {"n": 100, "correct": 81, "accuracy": 0.81, "interval95": [0.7, 0.9]}
+    test = {
+        "n": 100,
+        "correct": 81,
+        "accuracy": 0.81,
+        "interval95": [0.7, 0.9],
+        "recall": [0.8, 0.82],
+    }
     return {
         "schema": 1,
         "status": status,

@@ -240,7 +240,8 @@ def start(
         outcome = Outcome(Path(folder) / "outcome")
         child = _begin(words, outcome, alone)
         log = run.log if run else None
-        supervisor = Supervisor(child, alone, outcome, stopping, stall_timeout, log)
+        here = ranks if where.hosts == 1 else None
+        supervisor = Supervisor(child, alone, here, outcome, stopping, stall_timeout, log)
         stopping.last_resort = lambda: None  # the supervisor keeps to a time of its own
         stopping.insisted = supervisor.insist
         code = supervisor.wait()

@@ -3,6 +3,7 @@
 
 outcome     the exit code; the first word counts
 alive       touched twice a second by rank 0
+asked       there once a rank was asked to stop, before there was a world that could agree
 stacks-N    the stacks of process N, where it was asked for them by SIGUSR1
 """
 
@@ -25,6 +26,7 @@ class Outcome:
         """Name the files; nothing is touched."""
         self.path = path
         self.alive = path.with_name("alive")
+        self.asked = path.with_name("asked")
 
     def stacks(self, process: int) -> Path:
         """Where a process writes its stacks."""

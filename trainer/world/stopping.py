@@ -38,6 +38,8 @@ LAST_SECONDS = 8.5
 AGAIN_SECONDS = 1.0
 """Between two attempts to break something off: code in between may have swallowed the first."""
 LOOK_SECONDS = 0.25
+HEARD_SECONDS = 0.7
+"""In which the process that started a rank surely looks whether it was asked to stop."""
 NUDGE = signal.SIGURG
 """Makes the main thread look up; whoever has no use for it ignores it."""
 MESSAGE = "stopped on request; what was computed is kept."
@@ -178,12 +180,17 @@ def end_at_once() -> None:
 def leave(error: Stopped) -> NoReturn:
     """End, stopped before there was a world; of ranks that we started, who started them says it.
 
-    They cannot tell a request from mpirun's way of ending the others when one was killed. At once:
-    where MPI has begun, its end would wait for the other ranks.
+    They cannot tell a request from mpirun's way of ending the others when one was killed, but who
+    started them can, as long as all are there. Without tidying up: where MPI has begun, its end
+    would wait for the other ranks.
     """
     of_process().note_only()
-    if awaited() is None:
+    outcome = awaited()
+    if outcome is None:
         print(told(error.message, error.todo), file=sys.stderr)
+    elif outcome.here:
+        outcome.asked.touch()
+        time.sleep(HEARD_SECONDS)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(STOPPED)

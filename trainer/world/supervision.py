@@ -46,6 +46,7 @@ class Supervisor:
         self,
         child: subprocess.Popen[bytes],
         alone: bool,
+        ranks: int | None,
         outcome: Outcome,
         stopping: Stopping,
         stall_timeout: float,
@@ -56,6 +57,7 @@ class Supervisor:
         Args:
             child: Leads a process group of its own.
             alone: Whether it is a rank itself; else mpirun or srun.
+            ranks: How many there are; None where some are on other hosts.
             outcome: Where the ranks leave how they ended.
             stopping: Whether this process was asked to stop.
             stall_timeout: Seconds without a sign of life that are too many.
@@ -63,6 +65,7 @@ class Supervisor:
         """
         self._child = child
         self._alone = alone
+        self._ranks_here = ranks
         self._by_slurm = os.path.basename(os.fsdecode(child.args[0])) == "srun"  # type: ignore[index, arg-type]
         self._outcome = outcome
         self._stopping = stopping
@@ -112,6 +115,8 @@ class Supervisor:
         """See to the child; gives the exit code where it is to be ended."""
         if any(held_back(self._child.pid, one) for one in (signal.SIGTERM, signal.SIGINT)):
             self._stopping.request()  # sent to mpirun, which would end its ranks in a moment
+        if self._outcome.asked.exists() and len(self._ranks()) == self._ranks_here:
+            self._stopping.request()  # mpirun asks a rank only once it has lost another
         if self._insisted:
             return STOPPED
         if self._stopping.requested:

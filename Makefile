@@ -3,6 +3,9 @@
 # PYTHON=python3.12 chooses the interpreter, MPI=/opt/openmpi a cluster's own Open MPI, GPU=cuda, none
 # or auto which TensorFlow is set up; the last two, left out, are those that were set up last.
 
+CLUSTER := slurm-wlm slurm-wlm-basic-plugins slurmdbd mariadb-server munge libpmix-dev iproute2 procps \
+  squashfs-tools
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-system campaign bench check format clean
 
@@ -21,12 +24,12 @@ test:  ## all tests that need neither root nor daemons
 
 test-system:  ## the tests on a real Slurm and in a real browser (root; Debian)
 	@tools/setup.sh dev
-	@tools/debian.sh slurm-wlm slurm-wlm-basic-plugins munge libpmix-dev iproute2 procps chromium
+	@tools/debian.sh $(CLUSTER) chromium
 	@.venv/bin/python -m pytest tests/cluster tests/browser
 
 campaign:  ## runs disturbed in hundreds of ways (root; hours; CAMPAIGN='--kills 20')
 	@tools/setup.sh dev
-	@tools/debian.sh slurm-wlm slurm-wlm-basic-plugins munge libpmix-dev iproute2 procps gcc libc6-dev
+	@tools/debian.sh $(CLUSTER) gcc libc6-dev
 	@.venv/bin/python tests/campaign $(CAMPAIGN)
 
 bench:  ## this project and its peers on the same files (BENCH='FOLDER --only speed')

@@ -225,27 +225,45 @@ on_each_host() {
     --input=none "$@"
 }
 
-# A thousand imports on each of many hosts are a storm on the shared disk: one host packs the virtual
-# environment, Slurm hands it on from host to host, and each unpacks it on a disk of its own.
+# A thousand imports on each of many hosts are a storm on the shared disk: as one file the virtual
+# environment comes to each host, which unpacks it on a disk of its own.
 stage_venv() {
   local venv=${retrain[0]%/bin/retrain}
-  [[ $stage == sbcast ]] || return 0
-  [[ -n ${SLURM_JOB_ID:-} ]] || return 0
-  [[ -f $venv/pyvenv.cfg ]] || die "stage: sbcast: $venv is no virtual environment ($site_file)."
+  [[ $stage != none && -n ${SLURM_JOB_ID:-} ]] || return 0
+  [[ -f $venv/pyvenv.cfg ]] || die "stage: $stage: $venv is no virtual environment ($site_file)."
   staged=$scratch/retrain-${SLURM_JOB_ID}-${SLURM_RESTART_COUNT:-0}
   # A folder that somebody else made there is not taken. The shell on each host fills in the name.
   # shellcheck disable=SC2016
   on_each_host bash -c 'rm -rf "$1" && mkdir -m 700 "$1"' bash "$staged" ||
-    die "stage: sbcast: $scratch: cannot be written on every host ($site_file)."
-  tar -C "$venv" -cf "$staged/own.tar" . ||
-    die "stage: sbcast: $venv does not fit into $scratch ($site_file)."
+    die "stage: $stage: $scratch: cannot be written on every host ($site_file)."
+  "by_$stage" "$venv" || die "stage: $stage: cannot unpack $venv in $scratch on every host ($site_file)."
+  retrain=("$staged/bin/python" "$staged/bin/retrain")
+}
+
+# This host packs it, and Slurm hands it on from host to host.
+by_sbcast() {
+  tar -C "$1" -cf "$staged/own.tar" . ||
+    die "stage: sbcast: $1 does not fit into $scratch ($site_file)."
   sbcast "$staged/own.tar" "$staged/venv.tar" ||
-    die "stage: sbcast: cannot copy $venv into $scratch on every host ($site_file)."
+    die "stage: sbcast: cannot copy $1 into $scratch on every host ($site_file)."
   rm -f "$staged/own.tar"
   # shellcheck disable=SC2016
-  on_each_host bash -c 'tar -C "$1" -xf "$1/venv.tar" && rm -f "$1/venv.tar"' bash "$staged" ||
-    die "stage: sbcast: cannot unpack $venv in $scratch on every host ($site_file)."
-  retrain=("$staged/bin/python" "$staged/bin/retrain")
+  on_each_host bash -c 'tar -C "$1" -xf "$1/venv.tar" && rm -f "$1/venv.tar"' bash "$staged"
+}
+
+# Every host reads it from the shared disk; packed, it stays there until the environment changes.
+by_squashfs() {
+  local image=$1.sqsh new=$1.sqsh.$SLURM_JOB_ID.tmp
+  if [[ ! -f $image || -n $(find "$1" -maxdepth 4 -newer "$image" ! -name __pycache__ -print -quit) ]]; then
+    echo "Packing  $1 into $image, for this job and later ones"
+    mksquashfs "$1" "$new" -noappend -no-progress >/dev/null && mv -f "$new" "$image" || {
+      rm -f "$new"
+      die "stage: squashfs: $image cannot be made here ($site_file)." \
+        "  Make it where that folder can be written: mksquashfs $1 $image -noappend"
+    }
+  fi
+  # shellcheck disable=SC2016
+  on_each_host bash -c 'unsquashfs -no-progress -force -dest "$1" "$2" >/dev/null' bash "$staged" "$image"
 }
 
 # shellcheck disable=SC2329 # a trap calls it, too

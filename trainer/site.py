@@ -109,19 +109,14 @@ class Site(_Section):
         """`modules` alone stands for {modules: true}, and nothing for no wish."""
         return {"modules": True} if value == "modules" else {} if value is None else value
 
-    @field_validator("stage")
-    @classmethod
-    def _stage_that_is(cls, value: str) -> str:
-        if value == "squashfs":
-            raise ValueError("none or sbcast: squashfs is not there yet, sbcast does the same job")
-        return value
-
     @model_validator(mode="after")
     def _fitting(self) -> Site:
         if self.mpi and self.launcher == "mpirun":
             raise ValueError("mpi is srun's: set launcher: srun, or leave mpi out")
-        if self.stage == "sbcast" and (self.python.conda or self.python.apptainer):
-            raise ValueError("stage: sbcast copies a virtual environment: python: {venv: FOLDER}")
+        if self.stage != "none" and (self.python.conda or self.python.apptainer):
+            raise ValueError(
+                f"stage: {self.stage} copies a virtual environment: python: {{venv: FOLDER}}"
+            )
         return self
 
     def options(self) -> list[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two hosts of a real Slurm: a rank killed, a host without power, a cable pulled; then again."""
+"""Two hosts of a real Slurm: a rank or slurmd killed, no power, a cable pulled, a requeue; again."""
 
 from __future__ import annotations
 
@@ -19,13 +19,20 @@ from trial import END_SECONDS, Trial
 sys.path.append(str(ROOT / "tests" / "cluster"))
 
 from host import LabError, missing
-from lab import BUSY, Lab
+from lab import BUSY, CTL, Lab
 
 SCRIPT = ROOT / "slurm" / "retrain.sh"
 LOOK_SECONDS = 0.5
 STALL_SECONDS = 20
 HOST_LOST_SECONDS = 120.0
-FAULTS = ("rank", "ranks", "power off n2", "power off n1", "cable of n2")
+REQUEUE = "requeue"
+FAULTS = ("rank", "ranks", "power off n2", "power off n1", "cable of n2", "slurmd of n2", REQUEUE)
+
+
+_LEFT = {"power off n1": "n2"} | dict.fromkeys(
+    ("power off n2", "cable of n2", "slurmd of n2"), "n1"
+)
+"""The host that goes on alone, where one is lost."""
 
 
 class Batch:
@@ -40,7 +47,7 @@ class Batch:
             "PYTHONFAULTHANDLER": "1",
             "PYTHONPATH": str(ROOT),  # this tree, wherever the installed command comes from
         }
-        self.number = lab.submit(["--no-requeue", *words], folder, variables)
+        self.number = lab.submit(words, folder, variables)
         self.begun = time.monotonic()
         self._next_look = 0.0
         self._state = BUSY[0]
@@ -82,10 +89,11 @@ def _words(trial: Trial, case: Case, *sbatch: str) -> list[str | Path]:
 def _disturb(trial: Trial, lab: Lab, case: Case, fault: str) -> None:
     """Strike at some moment; the job ends, and only a complete run lets it end well."""
     moment = moments.draw(trial.random, case, 2)
-    batch = Batch(lab, trial.folder, _words(trial, case, "--nodes=2"))
+    again = "--requeue" if fault == REQUEUE else "--no-requeue"
+    batch = Batch(lab, trial.folder, _words(trial, case, "--nodes=2", again))
     if moment.wait(batch, END_SECONDS):
         trial.note(f"{fault} {moment.name}")
-        _strike(trial, lab, fault)
+        _strike(trial, lab, batch, fault)
         trial.struck += 1
     else:
         trial.note(f"over before {moment.name}")
@@ -98,7 +106,7 @@ def _disturb(trial: Trial, lab: Lab, case: Case, fault: str) -> None:
     require(not left, f"processes left after the job: {processes.describe(left)}")
 
 
-def _strike(trial: Trial, lab: Lab, fault: str) -> None:
+def _strike(trial: Trial, lab: Lab, batch: Batch, fault: str) -> None:
     found = processes.ranks(processes.find(trial.folder))
     if fault == "rank":
         processes.send(trial.random.sample(found, min(1, len(found))), signal.SIGKILL)
@@ -106,6 +114,10 @@ def _strike(trial: Trial, lab: Lab, fault: str) -> None:
         processes.send(found, signal.SIGKILL)
     elif fault.startswith("power off"):
         lab.power_off(fault[-2:])
+    elif fault == "slurmd of n2":
+        lab.run("n2", ["pkill", "-KILL", "-x", "slurmd"])
+    elif fault == REQUEUE:
+        lab.run(CTL, ["scontrol", "requeue", str(batch.number)])
     else:
         lab.cut_cable("n2")
 
@@ -114,9 +126,9 @@ def _finish(trial: Trial, lab: Lab, case: Case, fault: str) -> None:
     """Go on, on the host that is left or on both; no commit is lost."""
     had = judge.committed(trial.cache, case)
     done = judge.read(trial.run / "results.json").get("status") == "complete"
-    left = {"power off n1": "n2", "power off n2": "n1", "cable of n2": "n1"}.get(fault)
+    left = _LEFT.get(fault)
     where = ["--nodes=1", f"--nodelist={left}"] if left else ["--nodes=2"]
-    batch = Batch(lab, trial.folder, _words(trial, case, *where))
+    batch = Batch(lab, trial.folder, _words(trial, case, *where, "--no-requeue"))
     job = lab.finish(batch.number, END_SECONDS * trial.patience)
     require(job.state == "COMPLETED", f"the rerun is {job.state}: {job.output[-400:]}")
     trial.check(case)

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -23,10 +24,7 @@ MakeLab = Callable[..., Lab]
 
 @pytest.fixture(scope="session")
 def make_lab() -> Iterator[MakeLab]:
-    """A maker of two-host labs that see this clone and this Python, wherever they lie.
-
-    It takes more lines for slurm.conf.
-    """
+    """A maker of labs, of two hosts if no number is given, that see this clone and this Python."""
     lack = missing()
     if lack and os.environ.get("CI"):
         pytest.fail(lack)
@@ -34,7 +32,7 @@ def make_lab() -> Iterator[MakeLab]:
         pytest.skip(lack)
     before = signal.signal(signal.SIGTERM, _interrupt)
     visible = [ROOT, Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()]
-    yield lambda settings="": Lab(hosts=2, shared=visible, settings=settings)
+    yield partial(Lab, shared=visible)
     signal.signal(signal.SIGTERM, before)
 
 

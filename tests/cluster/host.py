@@ -11,10 +11,16 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-PACKAGES = "slurm-wlm slurm-wlm-basic-plugins munge libpmix-dev iproute2 procps"
+PACKAGES = (
+    "slurm-wlm slurm-wlm-basic-plugins slurmdbd mariadb-server munge libpmix-dev iproute2 procps "
+    "squashfs-tools"
+)
 PROGRAMS = (
     "slurmctld",
     "slurmd",
+    "slurmdbd",
+    "mariadbd",
+    "mksquashfs",
     "munged",
     "sbatch",
     "ip",
@@ -78,7 +84,7 @@ class Host:
             LabError: The namespaces cannot be made; with what was said.
         """
         self.name = name
-        for folder in ("tmp", "spool", "state", "cgroup"):
+        for folder in ("new", "spool", "state", "cgroup"):
             (state / "node" / name / folder).mkdir(parents=True)
         log = state / "log" / f"{name}.log"
         script = str(Path(__file__).with_name("host.sh"))

@@ -23,6 +23,8 @@ from host import SYSTEM_PATH, Host, LabError, wait_until
 from statedir import StateDir
 
 CTL = "ctl"
+USER, USER_ID = "ann", 61_001
+"""A user of the hosts who is not root."""
 BUSY = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED")
 
 
@@ -48,17 +50,24 @@ class Lab:
     """
 
     def __init__(
-        self, hosts: int = 2, cpus: int = 1, shared: Sequence[Path] = (), settings: str = ""
+        self,
+        hosts: int = 2,
+        cpus: int = 1,
+        shared: Sequence[Path] = (),
+        settings: str = "",
+        accounting: bool = False,
     ) -> None:
         """Describe it; nothing is started yet.
 
         Args:
             hosts: Compute hosts.
             cpus: Cores of each; hosts share cores where this machine has too few.
-            shared: Folders that the hosts must see although they may be below /tmp.
+            shared: Folders that the hosts must see although they may be below /tmp or /root.
             settings: More lines for slurm.conf.
+            accounting: Whether Slurm keeps its jobs in a database, for sacct.
         """
         self._settings = settings
+        self._accounting = accounting
         self._names = [f"n{number}" for number in range(1, hosts + 1)]
         self._cpus = cpus
         self._visible = shared
@@ -91,10 +100,20 @@ class Lab:
     def _write_files(self) -> None:
         for folder in ("etc/slurm", "run", "log", "shared", "home"):
             (self.state / folder).mkdir(parents=True)
+        for folder in (self.shared, self.home):
+            folder.chmod(0o1777)
         etc = self.state / "etc"
-        conf = Path(__file__).with_name("slurm.conf").read_text()
-        conf = conf.format(state=self.state, hosts=len(self._names), cpus=self._cpus)
+        values = {"hosts": len(self._names), "cpus": self._cpus}
+        storage = "slurmdbd" if self._accounting else "none"
+        conf = _filled("slurm.conf", state=self.state, accounting=storage, **values)
         (etc / "slurm" / "slurm.conf").write_text(f"{conf}{self._settings}\n")
+        if self._accounting:
+            (etc / "slurm" / "slurmdbd.conf").write_text(_filled("slurmdbd.conf", state=self.state))
+            (etc / "slurm" / "slurmdbd.conf").chmod(0o600)
+        member = f"{USER}:x:{USER_ID}:"
+        for name, line in (("passwd", f"{member}{USER_ID}::{self.home}:/bin/bash"), ("group", member)):
+            known = Path("/etc", name).read_text().rstrip()
+            (etc / name).write_text(f"{known}\n{line}\n")
         hosts = [f"{address} {name}\n" for name, address in self._addresses().items()]
         (etc / "hosts").write_text("127.0.0.1 localhost\n" + "".join(hosts))
         (etc / "munge.key").write_bytes(os.urandom(128))
@@ -135,6 +154,7 @@ class Lab:
         env: Mapping[str, str] | None = None,
         timeout: float = 60,
         check: bool = True,
+        user: str = "root",
     ) -> subprocess.CompletedProcess[str]:
         """Run a command on a host, in an environment of its own, and wait for it.
 
@@ -145,12 +165,15 @@ class Lab:
             env: Variables beside PATH, HOME (the lab's `home`) and LANG.
             timeout: Seconds after which it is given up.
             check: Whether an exit code other than 0 is an error.
+            user: Whose it is.
 
         Raises:
             LabError: The command failed, with what it said.
         """
         variables = {"PATH": SYSTEM_PATH, "HOME": str(self.home), "LANG": "C.UTF-8", **(env or {})}
-        command = self._hosts[host].enter([str(word) for word in argv], cwd or self.shared)
+        become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
+        words = [*become, *map(str, argv)]
+        command = self._hosts[host].enter(words, cwd or self.shared)
         done = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
@@ -230,6 +253,11 @@ class Lab:
         return "\n".join(
             f"--- {log.name}\n{log.read_text(errors='replace')[-2000:]}" for log in logs
         )
+
+
+def _filled(name: str, **values: object) -> str:
+    """A file beside this one, its braces filled in."""
+    return Path(__file__).with_name(name).read_text().format(**values)
 
 
 def _field(shown: str, key: str) -> str:

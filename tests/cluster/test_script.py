@@ -517,24 +517,41 @@ def test_python_of_the_site_is_taken(lab: Lab, clone: Path, elsewhere: Path) -> 
     assert f"from {elsewhere}/other env/bin/retrain" in job.output, job.output
 
 
-def test_environment_is_copied_to_every_hosts_own_disk_and_removed(
-    lab: Lab, clone: Path, elsewhere: Path
-) -> None:
-    venv = elsewhere / "env"
+def staged(clone: Path, venv: Path, stage: str) -> list[str | Path]:
+    """Words for a job on two hosts which lists its environment's folder on each of them."""
     put_sited(venv / "bin" / "retrain")
     (venv / "pyvenv.cfg").touch()
     python = venv / "bin" / "python"
     python.write_text('#!/bin/bash\n[[ $2 == site ]] || srun ls -d "${0%/bin/python}"\nbash "$@"\n')
     python.chmod(0o755)
-    site = f"python: {{venv: {venv}}}\nstage: sbcast\nscratch: /tmp\n"
+    site = f"python: {{venv: {venv}}}\nstage: {stage}\nscratch: /tmp\n"
     put_site(clone / "configs" / "sites", "ours", site)
-    script = clone / "slurm" / "retrain.sh"
-    job = lab.finish(lab.submit(["-N2", script, "--site", "ours", "y"], elsewhere))
+    return ["-N2", clone / "slurm" / "retrain.sh", "--site", "ours", "y"]
+
+
+@pytest.mark.parametrize("stage", ["sbcast", "squashfs"])
+def test_environment_is_copied_to_every_hosts_own_disk_and_removed(
+    lab: Lab, clone: Path, elsewhere: Path, stage: str
+) -> None:
+    job = lab.finish(lab.submit(staged(clone, elsewhere / "env", stage), elsewhere))
     place = f"/tmp/retrain-{job.id}-0"
     assert job.output.count(f"{place}\n") == 2, job.output
     assert f"from {place}/bin/retrain" in job.output
     left = [lab.run(host, ["ls", "/tmp"]).stdout for host in ("n1", "n2")]
     assert not any("retrain-" in names for names in left), left
+
+
+def test_squashed_environment_is_packed_again_only_once_it_has_changed(
+    lab: Lab, clone: Path, elsewhere: Path
+) -> None:
+    venv = elsewhere / "env"
+    words = staged(clone, venv, "squashfs")
+    packed = [f"Packing  {venv} into" in lab.finish(lab.submit(words, elsewhere)).output]
+    packed.append(f"Packing  {venv} into" in lab.finish(lab.submit(words, elsewhere)).output)
+    (venv / "bin" / "new").touch()
+    packed.append(f"Packing  {venv} into" in lab.finish(lab.submit(words, elsewhere)).output)
+    assert packed == [True, False, True]
+    assert sorted(path.name for path in elsewhere.glob("env*")) == ["env", "env.sqsh"]
 
 
 CONDA = """conda() {

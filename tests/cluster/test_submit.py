@@ -49,12 +49,13 @@ def fill(folder: Path, each: int = 20) -> None:
 class LoginNode:
     """The command on `ctl`, in a folder whose name would do harm as code."""
 
-    def __init__(self, lab: Lab, folder: Path) -> None:
-        self.lab, self.folder = lab, folder
+    def __init__(self, lab: Lab, folder: Path, user: str = "root") -> None:
+        self.lab, self.folder, self.user = lab, folder, user
 
     def retrain(self, *words: str, **env: str) -> Done:
         command = [str(PYTHON), "-m", "trainer", *words]
-        return self.lab.run(CTL, command, self.folder, {**ENV, **env}, 200, check=False)
+        given = {**ENV, **env}
+        return self.lab.run(CTL, command, self.folder, given, 200, False, self.user)
 
     def submit(self, *words: str, **env: str) -> str:
         done = self.retrain("submit", "texts", *self.texts, "--on", "slurm", *words, **env)

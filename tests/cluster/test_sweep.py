@@ -44,7 +44,7 @@ STAND_IN = """#!/usr/bin/env bash
 @pytest.fixture(scope="module")
 def small(make_lab: MakeLab) -> Iterator[Lab]:
     """A Slurm that allows the indices 0 to 3."""
-    with make_lab("MaxArraySize=4") as lab:
+    with make_lab(settings="MaxArraySize=4") as lab:
         yield lab
 
 

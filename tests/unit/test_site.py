@@ -148,7 +148,7 @@ def test_variables_in_paths_are_filled_in(tmp_path: Path, monkeypatch: pytest.Mo
         ("partition: $(touch x)", "partition: found '$(touch x)'; wanted a word"),
         ("sbatch: [x]", "wanted an option of sbatch as one word"),
         ("mpi: pmix", "mpi is srun's"),
-        ("stage: squashfs", "squashfs is not there yet"),
+        ("{stage: squashfs, python: {apptainer: a}}", "squashfs copies a virtual environment"),
         ("{stage: sbcast, python: {conda: a}}", "sbcast copies a virtual environment"),
         ("python: {venv: /a, conda: b}", "one of venv, conda, apptainer and modules"),
         ("python:\n  venv: /a", "Write it on one line"),

@@ -25,7 +25,7 @@ test:  ## all tests that need neither root nor daemons
 test-system:  ## the tests on a real Slurm and in a real browser (root; Debian)
 	@tools/setup.sh dev
 	@tools/debian.sh $(CLUSTER) chromium
-	@.venv/bin/python -m pytest tests/cluster tests/browser
+	@.venv/bin/python -m pytest -n 2 --dist loadfile tests/cluster tests/browser
 
 campaign:  ## runs disturbed in hundreds of ways (root; hours; CAMPAIGN='--kills 20')
 	@tools/setup.sh dev

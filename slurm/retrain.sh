@@ -241,6 +241,7 @@ stage_venv() {
 }
 
 # This host packs it, and Slurm hands it on from host to host.
+# shellcheck disable=SC2329 # named after `stage`
 by_sbcast() {
   tar -C "$1" -cf "$staged/own.tar" . ||
     die "stage: sbcast: $1 does not fit into $scratch ($site_file)."
@@ -252,15 +253,16 @@ by_sbcast() {
 }
 
 # Every host reads it from the shared disk; packed, it stays there until the environment changes.
+# shellcheck disable=SC2329 # named after `stage`
 by_squashfs() {
   local image=$1.sqsh new=$1.sqsh.$SLURM_JOB_ID.tmp
   if [[ ! -f $image || -n $(find "$1" -maxdepth 4 -newer "$image" ! -name __pycache__ -print -quit) ]]; then
     echo "Packing  $1 into $image, for this job and later ones"
-    mksquashfs "$1" "$new" -noappend -no-progress >/dev/null && mv -f "$new" "$image" || {
+    if ! mksquashfs "$1" "$new" -noappend -no-progress >/dev/null || ! mv -f "$new" "$image"; then
       rm -f "$new"
       die "stage: squashfs: $image cannot be made here ($site_file)." \
         "  Make it where that folder can be written: mksquashfs $1 $image -noappend"
-    }
+    fi
   fi
   # shellcheck disable=SC2016
   on_each_host bash -c 'unsquashfs -no-progress -force -dest "$1" "$2" >/dev/null' bash "$staged" "$image"

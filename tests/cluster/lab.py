@@ -100,8 +100,8 @@ class Lab:
     def _write_files(self) -> None:
         for folder in ("etc/slurm", "run", "log", "shared", "home"):
             (self.state / folder).mkdir(parents=True)
-        for folder in (self.shared, self.home):
-            folder.chmod(0o1777)
+        for open_to_all in (self.shared, self.home):
+            open_to_all.chmod(0o1777)
         etc = self.state / "etc"
         values = {"hosts": len(self._names), "cpus": self._cpus}
         storage = "slurmdbd" if self._accounting else "none"
@@ -111,7 +111,10 @@ class Lab:
             (etc / "slurm" / "slurmdbd.conf").write_text(_filled("slurmdbd.conf", state=self.state))
             (etc / "slurm" / "slurmdbd.conf").chmod(0o600)
         member = f"{USER}:x:{USER_ID}:"
-        for name, line in (("passwd", f"{member}{USER_ID}::{self.home}:/bin/bash"), ("group", member)):
+        for name, line in (
+            ("passwd", f"{member}{USER_ID}::{self.home}:/bin/bash"),
+            ("group", member),
+        ):
             known = Path("/etc", name).read_text().rstrip()
             (etc / name).write_text(f"{known}\n{line}\n")
         hosts = [f"{address} {name}\n" for name, address in self._addresses().items()]

@@ -23,7 +23,7 @@ from jobs.slurm import Slurm
 for job, seen in Slurm().look(sys.argv[1:]).items():
     print(job, seen.word, seen.means, seen.code)
 """
-REQUEUED = "[ -n \"$SLURM_RESTART_COUNT\" ] || { scontrol requeue $SLURM_JOB_ID; sleep 60; }"
+REQUEUED = '[ -n "$SLURM_RESTART_COUNT" ] || { scontrol requeue $SLURM_JOB_ID; sleep 60; }'
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +54,7 @@ def wait_until_forgotten(lab: Lab, *jobs: str) -> None:
 
 
 def test_run_over_three_hosts_is_the_users_and_equals_that_of_one_rank(node: LoginNode) -> None:
-    done = node.retrain(
-        "submit", "texts", *node.texts, "--on", "slurm", "--nodes", "3", "--wait"
-    )
+    done = node.retrain("submit", "texts", *node.texts, "--on", "slurm", "--nodes", "3", "--wait")
     assert done.returncode == 0, (done, *node.folder.glob("*.out"))
     three = node.folder / "runs" / "texts"
     results = json.loads((three / "results.json").read_text())

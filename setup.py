@@ -47,6 +47,7 @@ setup(
         "click>=8.1",
         "h5py>=3.10",
         "horovod>=0.28.1",
+        "httpx>=0.27",
         "jinja2>=3.1",
         "matplotlib>=3.7",
         "mpi4py>=4.0",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two hosts of a real Slurm: a rank or slurmd killed, power or cable lost, a requeue; then again."""
+"""Two hosts of a real Slurm: a rank or slurmd killed, power or cable lost, a requeue; and again."""
 
 from __future__ import annotations
 

@@ -3,16 +3,15 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.errors import DONE, INTERRUPTED, UsageError, command_line, shown
+from jobs.errors import DONE, INTERRUPTED, JobError, UsageError, printed, shown
 from jobs.option_words import ManyWords
 
 if TYPE_CHECKING:
@@ -20,13 +19,13 @@ if TYPE_CHECKING:
     from jobs.journal import Entry
     from jobs.scheduler import Scheduler
 
-SCHEDULERS = ("slurm",)
 _JOBS = click.argument("words", nargs=-1, required=True, metavar="JOB...")
 _JOB = click.argument("word", metavar="JOB")
 
 
+@cache
 def find_scheduler(name: str) -> Scheduler:
-    """A scheduler by its name.
+    """A scheduler by its name, always the same one.
 
     Raises:
         UsageError: There is none of that name.
@@ -35,42 +34,43 @@ def find_scheduler(name: str) -> Scheduler:
         from jobs.slurm import Slurm
 
         return Slurm()
-    raise UsageError(f"{shown(name)}: no such scheduler.", f"There are: {', '.join(SCHEDULERS)}.")
+    if name == "nimbix":
+        from jobs.nimbix import Nimbix
+
+        return Nimbix()
+    raise UsageError(f"{shown(name)}: no such scheduler.", "Another version wrote it down.")
 
 
 @click.command(cls=ManyWords)
 @click.argument("config", metavar="CONFIG|FOLDER")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--on", "place", metavar="SCHEDULER", help=f"Where to: {' or '.join(SCHEDULERS)}.")
-@click.option("--site", metavar="NAME|FILE", help="How this cluster is used; see configs/sites.")
+@click.option("--on", "place", metavar="SCHEDULER", help="Where to: slurm or nimbix.")
 @click.option("--nodes", type=click.IntRange(min=1), help="Nodes; else the cluster's default.")
-@click.option("--gpus-per-node", "gpus", type=click.IntRange(min=0), help="GPUs of each node.")
-@click.option("--time", "limit", metavar="TIME", default="", help="At most: minutes or H:M:S.")
-@click.option("--out", type=click.Path(path_type=Path), help="Run directory; else runs/NAME.")
+@click.option("--out", metavar="DIR", default="", help="Run directory; else runs/NAME.")
 @click.option("--again", is_flag=True, help="Forget what is in the run directory; start anew.")
-@click.option("--sbatch", "options", multiple=True, metavar="OPTION", help="Any option of sbatch.")
-@click.option("--sweep", multiple=True, metavar="KEY=VALUE,VALUE...", help="A run of each.")
-@click.option("--scaling", metavar="N,N...", default="", help="A run on each number of nodes.")
-@click.option("--limit", "at_once", type=click.IntRange(min=1), help="Of these, so many at a time.")
 @click.option("--wait", "waits", is_flag=True, help="Wait for its end, and end as the run did.")
-@click.option("--dry-run", is_flag=True, help="Only print the command that would submit it.")
-def submit(
-    config: str,
-    overrides: Sequence[str],
-    place: str | None,
-    site: str | None,
-    nodes: int | None,
-    gpus: int | None,
-    limit: str,
-    out: Path | None,
-    again: bool,
-    options: Sequence[str],
-    sweep: Sequence[str],
-    scaling: str,
-    at_once: int | None,
-    waits: bool,
-    dry_run: bool,
-) -> int:
+@click.option("--dry-run", is_flag=True, help="Only print what would submit it.")
+@click.option("--site", metavar="NAME|FILE", help="Slurm: how this cluster is used; configs/sites.")
+@click.option("--gpus-per-node", "gpus", type=click.IntRange(min=0), help="Slurm: GPUs of a node.")
+@click.option("--time", "limit", metavar="TIME", default="", help="Slurm: minutes or H:M:S.")
+@click.option(
+    "--sbatch", "options", multiple=True, metavar="OPTION", help="Slurm: any of sbatch's."
+)
+@click.option("--sweep", multiple=True, metavar="KEY=VALUE,VALUE...", help="Slurm: a run of each.")
+@click.option("--scaling", metavar="N,N...", default="", help="Slurm: on each number of nodes.")
+@click.option("--limit", "at_once", type=click.IntRange(min=1), help="Slurm: so many at a time.")
+@click.option("--walltime", metavar="HH:MM:SS", default="", help="Nimbix: it ends then.")
+@click.option(
+    "--machine", metavar="TYPE", default="", help="Nimbix: else the least dear with GPUs."
+)
+@click.option(
+    "--vault", metavar="NAME", default="", help="Nimbix: the job's /data; else persistent."
+)
+@click.option(
+    "--image", metavar="IMAGE", default="", help="Nimbix: a container with retrain in it."
+)
+@click.option("--app", metavar="ID", default="", help="Nimbix: an app in place of an image.")
+def submit(**words: Any) -> int:
     """Run it on a cluster.
 
     CONFIG and KEY=VALUE are those of `retrain run`. What `retrain check --quick` has something
@@ -81,39 +81,13 @@ def submit(
     retrain submit configs/pools.yaml --on slurm --nodes 2 --gpus-per-node 4 --time 2:00:00
     retrain submit photos head.l2=0.01 --out runs/weak --on slurm --sbatch=--exclusive --wait
     retrain submit photos --on slurm --sweep head.l2=0.1,0.01 backbone.layer=mixed7,mixed10
+    retrain submit /data/photos --on nimbix --walltime 02:00:00 --image me/retrain:1 --wait
     """
-    from jobs.sites import read_site
-    from jobs.spec import make
-    from jobs.submit import check, hand_over
+    from jobs import submit_words
 
-    if place is None:
-        raise UsageError("--on: is missing.", f"Say where to: --on {' or '.join(SCHEDULERS)}.")
-    scheduler = find_scheduler(place)
-    where = read_site(site, scheduler.cluster)
-    many = bool(sweep or scaling or at_once)
-    code = DONE if many else check(config, overrides)
-    if code:
-        return code
-    spec = make(config, overrides, out, nodes, gpus, limit, again, where, options)
-    if many:
-        from jobs.many_words import submit_many
-
-        code, entries = submit_many(spec, sweep, scaling, at_once, dry_run)
-        return _wait(entries) if waits and entries else code
-    if dry_run:
-        variables = [f"{name}={value}" for name, value in scheduler.variables(spec).items()]
-        env = ["env", *variables] if variables else []
-        click.echo(command_line([*env, *scheduler.command(spec)]))
-        return DONE
-    entry = hand_over(scheduler, spec)
-    _write(
-        f"Job       {entry.job}  {shown(entry.name)}, on {scheduler.name}\n"
-        f"Results   {shown(str(entry.run))}\n"
-        f"Messages  {shown(str(entry.log))}\n"
-        f"Follow    retrain logs -f {entry.job}   or: retrain status {entry.job}\n"
-        f"Stop      retrain cancel {entry.job}   it keeps its work\n"
-    )
-    return _wait([entry]) if waits else DONE
+    said = submit_words.Words(**words)
+    code, entries = submit_words.submit(said)
+    return _wait(entries) if said.waits and entries else code
 
 
 @click.command()
@@ -134,7 +108,7 @@ def status(words: Sequence[str]) -> int:
         click.echo(f"No jobs in {journal.folder}; `retrain submit` writes them down there.")
         return DONE
     for line in table(look(entries, journal, find_scheduler), time.time()):
-        _write(f"{line}\n")
+        printed(f"{line}\n")
     return DONE
 
 
@@ -149,6 +123,7 @@ def logs(word: str, follow: bool) -> int:
     journal = Journal()
     entry = journal.find([word])[-1]
     if not follow:
+        find_scheduler(entry.scheduler).bring_log(entry)
         if not entry.log.is_file():
             raise UsageError(
                 f"{shown(str(entry.log))}: is not there yet.",
@@ -181,13 +156,28 @@ def _wait(entries: Sequence[Entry]) -> int:
     standings: list[Standing] = []
     with _leaving_it(entries) as left:
         standings = follow.wait(entries, Journal(), find_scheduler, _say)
-    codes = [standing.verdict.code for standing in standings]
-    for standing in standings:
-        if standing.verdict.state == "done":
-            _write(f"Report    {shown(str(standing.entry.run / 'report.html'))}\n")
-        else:
-            _say(f"Messages  {shown(str(standing.entry.log))}")
+    codes = [_end(standing) for standing in standings]
     return left() or next(filter(None, codes), DONE)
+
+
+def _end(standing: Standing) -> int:
+    """Bring home what a job left, and tell where it is; its exit code."""
+    entry, verdict = standing.entry, standing.verdict
+    scheduler = find_scheduler(entry.scheduler)
+    done = verdict.state == "done"
+    try:
+        scheduler.bring_log(entry)
+        for line in scheduler.bring_home(entry):
+            _say(line)
+    except JobError as error:
+        if done:
+            raise
+        _say(error.message)  # a run that failed may have left nothing
+    if done:
+        printed(f"Report    {shown(str(entry.run / 'report.html'))}\n")
+    else:
+        _say(f"Messages  {shown(str(entry.log))}")
+    return verdict.code
 
 
 @click.command()
@@ -221,7 +211,8 @@ def cancel(words: Sequence[str]) -> int:
 def pull(word: str) -> int:
     """Bring a job's results here.
 
-    Those of Slurm's jobs lie here already: it tells where.
+    Those of Slurm's jobs lie here already: it tells where. Of a job on Nimbix all comes that its
+    messages hold; the model stays in the vault.
     """
     from jobs.follow import look
     from jobs.journal import Journal
@@ -229,13 +220,18 @@ def pull(word: str) -> int:
     journal = Journal()
     standing = look([journal.find([word])[-1]], journal, find_scheduler)[0]
     entry, verdict = standing.entry, standing.verdict
+    scheduler = find_scheduler(entry.scheduler)
+    scheduler.bring_log(entry)
+    if verdict.over:
+        for line in scheduler.bring_home(entry):
+            _say(line)
     if not entry.run.is_dir():
         raise UsageError(
             f"{shown(str(entry.run))}: is not there; job {entry.job} is {verdict.state}.",
             f"Its messages: retrain logs {entry.job}",
         )
-    _write(f"{shown(str(entry.run))}\n")
-    _say(f"Job {entry.job} is {verdict.state}; its results lie there already.")
+    printed(f"{shown(str(entry.run))}\n")
+    _say(f"Job {entry.job} is {verdict.state}; its results lie there.")
     return DONE
 
 
@@ -253,9 +249,3 @@ def _leaving_it(entries: Sequence[Entry]) -> Iterator[Callable[[], int]]:
 
 def _say(line: str) -> None:
     click.echo(line, err=True)
-
-
-def _write(text: str) -> None:
-    """Write to standard output, whatever letters it can hold."""
-    encoding = sys.stdout.encoding or "utf-8"
-    click.echo(text.encode(encoding, "backslashreplace").decode(encoding), nl=False)

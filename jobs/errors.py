@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 
 import click
 
@@ -54,6 +55,12 @@ def shown(text: str, most: int | None = None) -> str:
     """
     plain = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     return plain if most is None or len(plain) <= most else plain[: most - 3] + "..."
+
+
+def printed(text: str) -> None:
+    """Write to standard output, whatever letters it can hold."""
+    encoding = sys.stdout.encoding or "utf-8"
+    click.echo(text.encode(encoding, "backslashreplace").decode(encoding), nl=False)
 
 
 def command_line(words: list[str]) -> str:

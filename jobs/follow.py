@@ -12,12 +12,12 @@ from jobs import left
 from jobs.errors import NoAnswer
 from jobs.journal import Entry, Journal
 from jobs.scheduler import Scheduler
-from jobs.states import DONE, FAILED, UNKNOWN, Seen, Verdict, judge
+from jobs.states import DONE, FAILED, QUEUED, UNKNOWN, Seen, Verdict, judge
 
 Find = Callable[[str], Scheduler]
 Say = Callable[[str], None]
-SHORTEST, LONGEST = 1.0, 30.0
-"""Seconds between two questions: a job that has just begun may end soon."""
+SHORTEST = 1.0
+"""Seconds between the first two questions: a job that has just begun may end soon."""
 _GROWTH = 1.3
 _LATE = 10.0
 """Seconds by which a file of another host may be late here, as over NFS."""
@@ -43,20 +43,23 @@ def look(entries: Sequence[Entry], journal: Journal, find: Find) -> list[Standin
     Raises:
         NoAnswer: A scheduler does not answer.
     """
-    found: dict[tuple[str, str], Seen] = {}
-    open_ones = [entry for entry in entries if entry.verdict is None]
-    for name in dict.fromkeys(entry.scheduler for entry in open_ones):
-        jobs = [entry.job for entry in open_ones if entry.scheduler == name]
-        found |= {(name, job): seen for job, seen in find(name).look(jobs).items()}
-    return [_standing(e, found.get((e.scheduler, e.job)), journal) for e in entries]
+    standings = {entry: Standing(entry, entry.verdict, None) for entry in entries if entry.verdict}
+    for name in dict.fromkeys(entry.scheduler for entry in entries if not entry.verdict):
+        scheduler = find(name)
+        asked = [e for e in entries if e.scheduler == name and not e.verdict]
+        found = scheduler.look([entry.job for entry in asked])
+        for entry in asked:
+            standings[entry] = _standing(entry, found.get(entry.job), journal, scheduler)
+    return [standings[entry] for entry in entries]
 
 
-def _standing(entry: Entry, seen: Seen | None, journal: Journal) -> Standing:
-    if entry.verdict:
-        return Standing(entry, entry.verdict, None)
+def _standing(entry: Entry, seen: Seen | None, journal: Journal, scheduler: Scheduler) -> Standing:
+    if seen is None and time.time() - entry.submitted < scheduler.late:
+        why = f"{scheduler.name} does not show it yet"
+        return Standing(entry, Verdict(QUEUED, why, over=False), None)
     verdict = judge(left.look(entry), seen)
-    # A job that Slurm still knows can be requeued by hand, unless it is done.
-    if verdict.over and (verdict.state == DONE or (seen is None and verdict.state != UNKNOWN)):
+    stays = not scheduler.requeues or seen is None or verdict.state == DONE
+    if verdict.over and stays and verdict.state != UNKNOWN:
         journal.settle(entry, verdict)
     return Standing(entry, verdict, seen)
 
@@ -85,6 +88,7 @@ def _until_over(
 ) -> Iterator[list[Standing]]:
     """How the jobs stand, again and again until all have ended; sleeps in between."""
     interval, silent = SHORTEST, False
+    longest = _longest(entries, find)
     while True:
         try:
             standings = look(entries, journal, find)
@@ -103,7 +107,11 @@ def _until_over(
         if over:
             return
         time.sleep(interval)
-        interval = min(interval * _GROWTH, LONGEST)
+        interval = min(interval * _GROWTH, longest)
+
+
+def _longest(entries: Sequence[Entry], find: Find) -> float:
+    return min(find(name).longest for name in {entry.scheduler for entry in entries})
 
 
 def _is_over(standing: Standing) -> bool:
@@ -117,7 +125,8 @@ def _is_over(standing: Standing) -> bool:
 def logs(entry: Entry, journal: Journal, find: Find, say: Say) -> Iterator[bytes]:
     """A job's log as it grows, until the job has ended; it need not exist yet."""
     told: dict[str, str] = {}
-    position, asked, interval = 0, -LONGEST, SHORTEST
+    scheduler = find(entry.scheduler)
+    position, asked, interval = 0, -scheduler.longest, SHORTEST
     over = False
     while True:
         position, content = _after(entry.log, position)
@@ -127,10 +136,11 @@ def logs(entry: Entry, journal: Journal, find: Find, say: Say) -> Iterator[bytes
         if over:
             return
         if time.monotonic() - asked >= interval:
-            interval = min(interval * _GROWTH, LONGEST) if asked > 0 else SHORTEST
+            interval = min(interval * _GROWTH, scheduler.longest) if asked > 0 else SHORTEST
             asked = time.monotonic()
             try:
                 standing = look([entry], journal, find)[0]
+                scheduler.bring_log(entry)
             except NoAnswer as error:
                 say(error.message)
                 continue

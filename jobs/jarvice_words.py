@@ -70,7 +70,7 @@ def with_marker(seen: Seen, code: int | None) -> Seen:
         return seen
     if code is not None:
         means = {errors.DONE: DONE, errors.STOPPED: STOPPED}.get(code, FAILED)
-        return replace(seen, means=means, reason="", code=code)
+        return replace(seen, means=means, reason="", code=code, by_run=True)
     if seen.means == DONE:
         return replace(seen, means=FAILED, reason="its output does not tell how it ended")
     return seen
@@ -150,6 +150,28 @@ def choose(machines: Mapping[str, Machine], name: str, nodes: int) -> Machine:
     else:
         wanted = f"{machine.fewest} to {machine.most}"
     raise UsageError(f"{shown(name, 60)}: a job on it has {wanted} nodes; asked for {nodes}.")
+
+
+def cheapest(machines: Mapping[str, Machine], nodes: int, arch: str) -> str:
+    """The type that a job goes to where none is named: with GPUs if there are such, and least dear.
+
+    Args:
+        machines: All there are.
+        nodes: Of the job.
+        arch: Such as x86_64; empty for any.
+    Raises:
+        UsageError: None serves.
+    """
+    fit = [
+        one
+        for one in machines.values()
+        if one.fewest <= nodes <= (one.most or nodes) and (not arch or one.arch in ("", arch))
+    ]
+    if not fit:
+        kind = f" of {arch}" if arch else ""
+        raise UsageError(f"--machine: none{kind} takes a job of {nodes} nodes.", "Name one.")
+    best = min(fit, key=lambda one: (not one.gpus, one.price is None, one.price or 0.0, one.type))
+    return best.type
 
 
 def _instead(machines: Mapping[str, Machine], name: str) -> str:

@@ -46,6 +46,8 @@ class Entry:
     """The results.json that was there before it, as `mark` tells it."""
     verdict: Verdict | None = None
     """What became of it, once nothing can change that."""
+    alias: str = ""
+    """Its other name, where the scheduler has given it one."""
 
 
 def mark(path: Path) -> Mark | None:
@@ -109,7 +111,7 @@ class Journal:
         return sorted((e for e in found if e), key=lambda e: (e.submitted, e.job))
 
     def find(self, words: Sequence[str]) -> list[Entry]:
-        """The entries that these words name: a job's number, or a run's directory or name.
+        """The entries that these words name: a job's number or name, or a run's directory or name.
 
         Of a run, the job that was submitted last.
 
@@ -120,7 +122,7 @@ class Journal:
         return [entry for word in words for entry in self._named(word, entries)]
 
     def _named(self, word: str, entries: list[Entry]) -> list[Entry]:
-        jobs = [e for e in entries if e.job == word or e.job.startswith(f"{word}_")]
+        jobs = [e for e in entries if word in (e.job, e.alias) or e.job.startswith(f"{word}_")]
         run = os.path.abspath(word)
         runs = [e for e in entries if word == e.name or run == str(e.run)]
         if jobs or runs:
@@ -138,6 +140,7 @@ def _read(path: Path) -> Entry | None:
         if tree.pop("schema") != SCHEMA:
             return None
         before, verdict = tree.pop("before"), tree.pop("verdict")
+        alias = str(tree.pop("alias", ""))  # earlier versions had none
         run, log, folder = (Path(str(tree.pop(key))) for key in ("run", "log", "folder"))
         command = tuple(str(word) for word in tree.pop("command"))
         submitted = float(tree.pop("submitted"))
@@ -155,6 +158,7 @@ def _read(path: Path) -> Entry | None:
             submitted,
             before=(int(before[0]), int(before[1])) if before else None,
             verdict=Verdict(**verdict) if verdict else None,
+            alias=alias,
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError):
         return None

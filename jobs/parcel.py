@@ -301,6 +301,20 @@ def _parcels(text: str) -> Iterator[_Found]:
             lines.append(line)
 
 
+def without(text: str) -> str:
+    """A job's output for people: a line in place of each parcel, of one that is on its way too."""
+    kept, within = [], False
+    for line in text.splitlines(keepends=True):
+        if not within and _BEGIN.search(line.rstrip()):
+            kept.append("(the results, for `retrain pull`)\n")
+            within = True
+        elif not within:
+            kept.append(line)
+        elif _END.search(line.rstrip()):
+            within = False
+    return "".join(kept)
+
+
 class _Refused(JobError):
     """A parcel that no run of ours made."""
 

@@ -16,6 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from jobs.errors import JobError, NoAnswer, UsageError, shown
+from jobs.journal import Entry
+from jobs.scheduler import Handed
 from jobs.sites import PROJECT, SITE
 from jobs.slurm_words import SACCT_FIELDS, SQUEUE_FIELDS, TIMES, chosen, from_sacct, from_squeue
 from jobs.spec import Spec
@@ -35,6 +37,9 @@ class Slurm:
     """The Slurm of this login node."""
 
     name = "slurm"
+    longest = 30.0
+    late = 0.0
+    requeues = True
 
     def command(self, spec: Spec) -> list[str]:
         """The call of sbatch that hands the job over.
@@ -60,9 +65,9 @@ class Slurm:
         """What sbatch hands on to the job script."""
         return {SITE: str(spec.site.file)} if spec.site.file else {}
 
-    def submit(self, spec: Spec) -> str:
-        """`sbatch`; returns the job's number."""
-        return self.sbatch(self.command(spec), spec)
+    def submit(self, spec: Spec) -> Handed:
+        """`sbatch`."""
+        return Handed(self.sbatch(self.command(spec), spec))
 
     def options(self, spec: Spec) -> list[str]:
         """What sbatch is told of a job's size and place."""
@@ -112,6 +117,13 @@ class Slurm:
         done = _call(["scancel", *jobs])
         if done.returncode:
             raise JobError(f"scancel {' '.join(jobs)}: {_said(done)}")
+
+    def bring_log(self, entry: Entry) -> None:
+        """It is here: the disk is shared."""
+
+    def bring_home(self, entry: Entry) -> list[str]:
+        """They are here, likewise."""
+        return []
 
 
 def script() -> Path:

@@ -64,9 +64,7 @@ def make(
     Raises:
         UsageError: A word is not what it should be.
     """
-    for word in overrides:
-        if word.startswith("-") or "=" not in word:
-            raise UsageError(f"{shown(word)}: wanted key=value.", "For example: head.l2=0.01")
+    require_settings(overrides)
     if time and not _TIME.fullmatch(time):
         raise UsageError(
             f"--time {shown(time)}: wanted a time.", "For example 30 (minutes), 2:00:00 or 1-12."
@@ -82,6 +80,17 @@ def make(
     where = site or Site()
     words = tuple(overrides)
     return Spec(source, words, name, place, folder, nodes, gpus, time, again, where, tuple(options))
+
+
+def require_settings(words: Sequence[str]) -> None:
+    """See that words are settings.
+
+    Raises:
+        UsageError: One is not.
+    """
+    for word in words:
+        if word.startswith("-") or "=" not in word:
+            raise UsageError(f"{shown(word)}: wanted key=value.", "For example: head.l2=0.01")
 
 
 def is_images(path: Path) -> bool:

@@ -59,6 +59,8 @@ class Seen:
     submitted: float | None = None
     started: float | None = None
     ended: float | None = None
+    by_run: bool = False
+    """Whether the run itself told its code, which is then sure, as results.json is."""
 
     @property
     def is_over(self) -> bool:
@@ -102,6 +104,8 @@ def judge(left: Left, seen: Seen | None) -> Verdict:
     """
     if seen is None:
         return _of_forgotten(left)
+    if seen.by_run:
+        return _by_own_word(left, seen)
     if seen.is_over:
         return _of_ended(left, seen)
     if seen.means == QUEUED:
@@ -120,6 +124,16 @@ def _of_waiting(left: Left, seen: Seen) -> Verdict:
     return Verdict(QUEUED, why, over=False)
 
 
+def _by_own_word(left: Left, seen: Seen) -> Verdict:
+    """Of a job whose run told how it ended."""
+    if seen.code == errors.DONE:
+        return Verdict(DONE, code=errors.DONE)
+    if seen.code == errors.STOPPED:
+        why = left.message or seen.reason or "it was asked to stop"
+        return Verdict(STOPPED, why, code=errors.STOPPED)
+    return Verdict(FAILED, _why_failed(left, seen), code=_code(seen))
+
+
 def _of_ended(left: Left, seen: Seen) -> Verdict:
     """Of a job that its scheduler says has ended."""
     if left.earlier:
@@ -133,7 +147,7 @@ def _of_ended(left: Left, seen: Seen) -> Verdict:
         found = f"says {left.status}" if left.status else "is not there"
         return Verdict(FAILED, left.message or f"{seen.word}, but results.json {found}")
     if seen.means == STOPPED or seen.code == errors.STOPPED:
-        why = _PLAIN.get(seen.word) or left.message or "it was asked to stop"
+        why = _PLAIN.get(seen.word) or seen.reason or left.message or "it was asked to stop"
         return Verdict(STOPPED, why, code=errors.STOPPED)
     if seen.means == CANCELLED and left.status:
         return Verdict(STOPPED, "it was cancelled while it ran", code=errors.STOPPED)

@@ -3,7 +3,8 @@
 
 It appears with its content in one step, and it is judged without any clock but our own monotonic
 one: those of other hosts and of file servers may be hours off. A lock is stale when its holder is
-surely gone and its heartbeat stood still for as long as we watched it.
+surely gone and its heartbeat stood still for as long as we watched it; for longer where nobody can
+know whether it is gone, as of a JARVICE job that ended before this one began.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ LOCAL_WATCH_SECONDS = 2.5 * HEARTBEAT_SECONDS
 """The watch where the holder was a process of this machine, and is gone."""
 WATCH_SECONDS = 10.0
 """The same where it is gone by other signs; longer, for what NFS clients remember."""
-DAMAGED_WATCH_SECONDS = 30.0
-"""The same where the lock does not tell whose it is: the heartbeat is all there is."""
+BEAT_WATCH_SECONDS = 30.0
+"""The same where nobody can tell whether its holder lives: the heartbeat is all there is."""
 PATIENCE_SECONDS = 5.0
 """So long we wait for what others do in milliseconds, and a dead file system perhaps never."""
 
@@ -167,13 +168,15 @@ def _is_stale(lock: Path, seen: _Sight, progress: Progress) -> bool:
         UsageError: It is held.
     """
     owner = Owner.decode(seen.content)
-    if owner and not owner.is_gone():
+    gone = owner is not None and owner.is_gone()
+    if owner and not gone and not owner.may_be_gone():
         raise _held(lock, owner)
-    if owner:
+    if owner and gone:
         seconds = LOCAL_WATCH_SECONDS if owner.on_this_machine else WATCH_SECONDS
     else:
-        seconds = DAMAGED_WATCH_SECONDS
-        progress.say(f"{lock}: damaged; watching for {seconds:.0f} s whether its run is alive")
+        seconds = BEAT_WATCH_SECONDS
+        whose = f"of {owner}" if owner else "damaged"
+        progress.say(f"{lock}: {whose}; watching for {seconds:.0f} s whether its run is alive")
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         time.sleep(HEARTBEAT_SECONDS / 10)

@@ -13,6 +13,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 
+CLOUD_JOB = "RETRAIN_JARVICE_JOB"
+"""The job's name, which its launcher sets: each has hosts of its own, and none sees the others."""
+
+
 @dataclass(frozen=True)
 class Owner:
     """The process that holds a lock, as it tells of itself.
@@ -25,6 +29,7 @@ class Owner:
         started: When it began, in ticks since boot.
         job: The Slurm job, or empty.
         restart: How often Slurm had started that job again, or empty.
+        cloud: The JARVICE job, or empty.
         since: Local time, for people.
         nonce: Makes each lock another.
     """
@@ -36,6 +41,7 @@ class Owner:
     started: str
     job: str
     restart: str
+    cloud: str
     since: str
     nonce: str
 
@@ -50,6 +56,7 @@ class Owner:
             started=_started(os.getpid()),
             job=os.environ.get("SLURM_JOB_ID", ""),
             restart=os.environ.get("SLURM_RESTART_COUNT", ""),
+            cloud=os.environ.get(CLOUD_JOB, ""),
             since=time.strftime("%Y-%m-%d %H:%M:%S"),
             nonce=secrets.token_hex(8),
         )
@@ -75,7 +82,7 @@ class Owner:
     def __str__(self) -> str:
         """For a sentence: host, process, job and since when."""
         return (
-            f"a run on {self.host} (process {self.pid}, job {self.job or 'none'}) "
+            f"a run on {self.host} (process {self.pid}, job {self.job or self.cloud or 'none'}) "
             f"since {self.since}"
         )
 
@@ -95,6 +102,12 @@ class Owner:
         if self.host == socket.gethostname() and self.boot not in ("", _boot()):
             return True  # this host has been started anew since
         return _job_gone(self.job, self.restart)
+
+
+    def may_be_gone(self) -> bool:
+        """Whether nobody here can know that but by its heartbeat: it is of another JARVICE job."""
+        here = os.environ.get(CLOUD_JOB, "")
+        return bool(self.cloud and here and self.cloud != here)
 
 
 def left_behind(lock: Path) -> Owner | None:

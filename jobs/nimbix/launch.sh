@@ -346,7 +346,8 @@ trap 'pass_on "it was asked to end (HUP)"' HUP
 trap time_is_up USR1
 take_over
 set -eu +a
-begin # whatever names the platform's variables have
+begin                                        # whatever names the platform's variables have
+export RETRAIN_JARVICE_JOB=${JOB_NAME:-none} # by which a lock of another job is known for one
 leave_slurm
 read_words "$@"
 find_retrain # while relative paths mean what they did

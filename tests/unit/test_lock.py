@@ -55,7 +55,7 @@ def hold(run: RunDir) -> AbstractContextManager[None]:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Heartbeats that stand still soon."""
     monkeypatch.setattr(lock_module, "HEARTBEAT_SECONDS", 0.05)
-    for name in ("LOCAL_WATCH_SECONDS", "WATCH_SECONDS", "DAMAGED_WATCH_SECONDS"):
+    for name in ("LOCAL_WATCH_SECONDS", "WATCH_SECONDS", "BEAT_WATCH_SECONDS"):
         monkeypatch.setattr(lock_module, name, 0.3)
 
 
@@ -357,6 +357,21 @@ def test_lock_of_the_same_job_on_another_host_is_taken_over_once_slurm_has_resta
             pass
     else:
         assert "job 4711" in refusal(run).message
+
+
+@pytest.mark.parametrize("beats", [False, True])
+def test_lock_of_an_earlier_job_in_the_cloud_is_judged_by_its_heartbeat_alone(
+    beats: bool, run: RunDir, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_by(run, host="jarvice-job-7-abcde", cloud="20260102-AAAAA-retrain")
+    assert "job 20260102-AAAAA-retrain" in refusal(run).message  # from outside of the cloud
+    monkeypatch.setenv(lock_owner.CLOUD_JOB, "20260103-BBBBB-retrain")
+    if beats:
+        beaten_elsewhere(run, monkeypatch)
+        assert "job 20260102-AAAAA-retrain" in refusal(run).message
+    else:
+        with hold(run):
+            assert json.loads(run.lock.read_text())["cloud"] == "20260103-BBBBB-retrain"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1e999}', '{"host": "", "pid": 1}'])

@@ -10,7 +10,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from http.client import HTTPException
 from pathlib import Path
+from urllib.request import urlopen
 
 from trainer.config import default_cache
 from trainer.doctor_world import Finding, examine_world
@@ -23,6 +25,7 @@ from trainer.world.devices import own_device, unseen_by_tensorflow, visible_gpus
 from trainer.world.launchers import LAUNCHER, MPI
 
 PROBE_SECONDS = 120
+LIVE_SECONDS = 10
 
 
 def examine(site: str | None = None) -> int:
@@ -49,7 +52,7 @@ def _all(site: str | None) -> Iterator[Finding]:
     for look in (_python, _cores, _gpus, _tensorflow):
         yield look()
     yield from _world()
-    for look in (_weights, _cache, _slurm):
+    for look in (_weights, _cache, _slurm, _jarvice):
         yield look()
 
 
@@ -168,3 +171,19 @@ def _slurm() -> Finding:
         why = child.stderr.strip().partition("\n")[0]
         return Finding("Slurm", "absent", f"{found} reaches no cluster: {why}")
     return Finding("Slurm", "ok", child.stdout.strip())
+
+
+def _jarvice() -> Finding:
+    """Whether the API answers where the account says it is; that is asked without the key."""
+    url = os.environ.get("JARVICE_API_URL", "").rstrip("/")
+    if not url:
+        there = Path("~/.jarvice.cfg").expanduser().is_file()
+        told = "as ~/.jarvice.cfg has it" if there else "no JARVICE_API_URL: no jobs on Nimbix"
+        return Finding("JARVICE", "ok" if there else "absent", told)
+    try:
+        if not url.startswith(("https://", "http://")) or "@" in url:
+            return Finding("JARVICE", "absent", "JARVICE_API_URL: wanted https://HOST/...")
+        with urlopen(f"{url}/jarvice/live", timeout=LIVE_SECONDS) as answer:
+            return Finding("JARVICE", "ok", f"{url} answers with {answer.status}")
+    except (OSError, ValueError, HTTPException) as error:
+        return Finding("JARVICE", "absent", f"{url}: {error}")

@@ -12,7 +12,6 @@ import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-
 CLOUD_JOB = "RETRAIN_JARVICE_JOB"
 """The job's name, which its launcher sets: each has hosts of its own, and none sees the others."""
 
@@ -102,7 +101,6 @@ class Owner:
         if self.host == socket.gethostname() and self.boot not in ("", _boot()):
             return True  # this host has been started anew since
         return _job_gone(self.job, self.restart)
-
 
     def may_be_gone(self) -> bool:
         """Whether nobody here can know that but by its heartbeat: it is of another JARVICE job."""

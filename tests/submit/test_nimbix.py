@@ -106,7 +106,7 @@ def test_app_runs_the_same_with_settings_that_hold_blanks(
     words = ("/data/texts", WHERE, *QUICK, "name=a 'b' c", "--on", "nimbix")
     app = ("--app", "me-retrain", "--walltime", "0:10:00", "--machine", "n1")
     done = retrain("submit", *words, *app, "--wait")
-    assert done.code == 0, (done, filled.jobs[0].log.read_text())
+    assert done.code == 0, (done, retrain("logs", "me"))
     assert RunDir(Path("runs/a 'b' c")).read_results()["name"] == "a 'b' c"
     assert filled.jobs[0].order.body["application"]["walltime"] == "00:10:00"
 

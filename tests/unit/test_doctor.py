@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +127,35 @@ def test_weights_are_told_for_every_backbone(
     assert (found.state, found.mend) == ("ok", "")
     assert f"resnet50 ({tmp_path / 'cache' / 'weights'})" in found.detail
     assert "not in the caches: inception_v3, mobilenet_v2, efficientnet_lite0" in found.detail
+
+
+class _Live(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        """Answer as the API does, to the one question that needs no account."""
+        self.send_response(200 if self.path == "/api/jarvice/live" else 404)
+        self.end_headers()
+
+    def log_message(self, *words: object) -> None:
+        """Say nothing."""
+
+
+def test_jarvice_is_asked_whether_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = HTTPServer(("127.0.0.1", 0), _Live)
+    url = f"http://127.0.0.1:{server.server_address[1]}/api"
+    threading.Thread(target=server.handle_request, daemon=True).start()
+    monkeypatch.setenv("JARVICE_API_URL", url + "/")
+    assert doctor._jarvice() == Finding("JARVICE", "ok", f"{url} answers with 200")
+    server.server_close()
+    assert doctor._jarvice().state == "absent"
+
+
+@pytest.mark.parametrize(
+    ("url", "told"), [("", "no JARVICE_API_URL"), ("x", "wanted"), ("https://me:key@x", "wanted")]
+)
+def test_jarvice_without_an_address_stops_no_run_and_shows_no_password(
+    url: str, told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("JARVICE_API_URL", url)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = doctor._jarvice()
+    assert (found.state, told in found.detail, "key" in found.detail) == ("absent", True, False)

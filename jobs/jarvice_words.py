@@ -146,10 +146,12 @@ def choose(machines: Mapping[str, Machine], name: str, nodes: int) -> Machine:
     if machine.fewest <= nodes and (machine.most is None or nodes <= machine.most):
         return machine
     if machine.most is None:
-        wanted = f"at least {machine.fewest}"
+        wanted = f"at least {machine.fewest} nodes"
+    elif machine.most == machine.fewest:
+        wanted = "1 node" if machine.most == 1 else f"{machine.most} nodes"
     else:
-        wanted = f"{machine.fewest} to {machine.most}"
-    raise UsageError(f"{shown(name, 60)}: a job on it has {wanted} nodes; asked for {nodes}.")
+        wanted = f"{machine.fewest} to {machine.most} nodes"
+    raise UsageError(f"{shown(name, 60)}: a job on it has {wanted}; asked for {nodes}.")
 
 
 def cheapest(machines: Mapping[str, Machine], nodes: int, arch: str) -> str:

@@ -241,7 +241,7 @@ def start(
         child = _begin(words, outcome, alone)
         log = run.log if run else None
         here = ranks if where.hosts == 1 else None
-        supervisor = Supervisor(child, alone, here, outcome, stopping, stall_timeout, log)
+        supervisor = Supervisor(child, here, outcome, stopping, stall_timeout, log)
         stopping.last_resort = lambda: None  # the supervisor keeps to a time of its own
         stopping.insisted = supervisor.insist
         code = supervisor.wait()

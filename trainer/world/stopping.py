@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
@@ -189,7 +189,8 @@ def leave(error: Stopped) -> NoReturn:
     if outcome is None:
         print(told(error.message, error.todo), file=sys.stderr)
     elif outcome.here:
-        outcome.asked.touch()
+        with suppress(OSError):  # the disk is full, perhaps: mpirun's exit code then has to do
+            outcome.asked.touch()
         time.sleep(HEARD_SECONDS)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -45,7 +45,6 @@ class Supervisor:
     def __init__(
         self,
         child: subprocess.Popen[bytes],
-        alone: bool,
         ranks: int | None,
         outcome: Outcome,
         stopping: Stopping,
@@ -56,15 +55,14 @@ class Supervisor:
 
         Args:
             child: Leads a process group of its own.
-            alone: Whether it is a rank itself; else mpirun or srun.
-            ranks: How many there are; None where some are on other hosts.
+            ranks: How many there are, a single one being the child; None where some are elsewhere.
             outcome: Where the ranks leave how they ended.
             stopping: Whether this process was asked to stop.
             stall_timeout: Seconds without a sign of life that are too many.
             log: The run's.
         """
         self._child = child
-        self._alone = alone
+        self._alone = ranks == 1
         self._ranks_here = ranks
         self._by_slurm = os.path.basename(os.fsdecode(child.args[0])) == "srun"  # type: ignore[index, arg-type]
         self._outcome = outcome

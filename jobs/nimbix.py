@@ -59,6 +59,7 @@ class Nimbix:
         self._api = Jarvice(read_account())
         self._wanted = machine
         self._machine: Machine | None = None
+        self._outputs: dict[int, str] = {}
 
     def machine(self, order: Order) -> Machine:
         """What an order runs on.
@@ -113,7 +114,7 @@ class Nimbix:
         seen = seen_of(entry)
         if not (seen.is_over or seen.ended):
             return seen
-        output = self._api.output(int(job))
+        output = self._output(int(job))
         if output is None:
             ended_just_now = seen.ended and abs(time.time() - seen.ended) < _OUTPUT_SECONDS
             if ended_just_now:
@@ -122,6 +123,15 @@ class Nimbix:
         told = with_marker(seen, exit_code(output))
         message = ending_of(output)[1]
         return replace(told, reason=message or told.reason)
+
+    def _output(self, number: int) -> str | None:
+        """All output of a job that has ended, asked for once when it is there to its last line."""
+        if number in self._outputs:
+            return self._outputs[number]
+        output = self._api.output(number)
+        if output is not None and exit_code(output) is not None:
+            self._outputs[number] = output
+        return output
 
     def cancel(self, jobs: Sequence[str]) -> None:
         """Ask for an end; what does not run yet, or does not go, is ended at once."""
@@ -140,7 +150,7 @@ class Nimbix:
     def bring_log(self, entry: Entry) -> None:
         """Add to the job's log here what it has written since."""
         number = int(entry.job)
-        told = self._api.output(number)
+        told = self._output(number)
         if told is None:
             told = self._api.tail(number)
         if told is not None:
@@ -154,7 +164,7 @@ class Nimbix:
         Raises:
             JobError: There are no results in its output, or they cannot be written.
         """
-        output = self._api.output(int(entry.job))
+        output = self._output(int(entry.job))
         if output is None:
             raise JobError(
                 f"job {entry.job}: JARVICE has no output of it, yet or any more.",
